@@ -1,0 +1,1 @@
+"""What would happen: operations, step time, memory, serving metrics, learned residuals and intervals."""

@@ -1,0 +1,60 @@
+"""What the model answers: an estimate with a 90 % interval per metric and config, and whether the config fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from perfdb.records import Interval
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+Z90 = 1.6448536269514722
+"""Half-width of a central 90 % normal interval, in standard deviations."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Log-normal estimates of one metric for n configs: `log_mean` and `log_sd`, both `n`, natural logarithm."""
+
+    log_mean: Floats
+    log_sd: Floats
+
+    @property
+    def mean(self) -> Floats:
+        """Central value (the median of the log-normal), `n`, in the metric's unit."""
+        return np.exp(self.log_mean)
+
+    @property
+    def lo(self) -> Floats:
+        """Lower end of the 90 % interval, `n`, in the metric's unit."""
+        return np.exp(self.log_mean - Z90 * self.log_sd)
+
+    @property
+    def hi(self) -> Floats:
+        """Upper end of the 90 % interval, `n`, in the metric's unit."""
+        return np.exp(self.log_mean + Z90 * self.log_sd)
+
+    def interval(self, row: int) -> Interval:
+        """The estimate of one config."""
+        return Interval(float(self.mean[row]), float(self.lo[row]), float(self.hi[row]))
+
+
+@dataclass(frozen=True)
+class GridPrediction:
+    """Predictions for the n configs of a grid.
+
+    `metrics` maps a metric name to its estimates; `headroom` is log(memory available / memory needed), `n`,
+    positive where the config fits; `reasons[row]` says why a config is infeasible; `provenance` holds `Provenance` values, `n`.
+    """
+
+    metrics: Mapping[str, Estimate]
+    feasible: Bools
+    headroom: Floats
+    reasons: Mapping[int, str]
+    provenance: npt.NDArray[Any]

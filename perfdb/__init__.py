@@ -1,0 +1,1 @@
+"""What is known: records, the DuckDB store, importers, platform and model facts."""

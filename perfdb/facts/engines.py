@@ -1,0 +1,132 @@
+"""What each engine calls its parameters, their defaults, how a change is applied, and what they mean to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from perfdb.errors import UnknownNameError
+from perfdb.records import Scalar
+
+
+class Applied(StrEnum):
+    """What it takes to change a parameter: a new server, a call to the running one, or a field of each request."""
+
+    RESTART = "restart"
+    LIVE = "live"
+    REQUEST = "request"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineParameter:
+    """One parameter of an engine. `role` is the model's word for it ("tp", "max_num_seqs", …), empty if it has none."""
+
+    name: str
+    default: Scalar
+    applied: Applied = Applied.RESTART
+    role: str = ""
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """One engine. `launches` says whether this product can start it by itself."""
+
+    name: str
+    parameters: Mapping[str, EngineParameter]
+    launches: bool
+    source: str
+    aliases: tuple[str, ...] = field(default=())
+
+    def defaults(self) -> dict[str, Scalar]:
+        """Parameter -> the value that the engine takes when it is not told."""
+        return {name: parameter.default for name, parameter in self.parameters.items()}
+
+
+def _engine(
+    name: str, launches: bool, source: str, *parameters: EngineParameter, aliases: tuple[str, ...] = ()
+) -> EngineFacts:
+    return EngineFacts(name, {p.name: p for p in parameters}, launches, source, aliases)
+
+
+_P = EngineParameter
+
+ENGINES: dict[str, EngineFacts] = {
+    facts.name: facts
+    for facts in (
+        _engine(
+            "llamacpp",
+            True,
+            "llama.cpp server README, common/common.h",
+            _P("n_parallel", 4, role="max_num_seqs", meaning="slots: requests decoded together"),
+            _P("n_batch", 2048, role="max_num_batched_tokens", meaning="most tokens of one logical batch"),
+            _P("n_ubatch", 512, role="prefill_chunk", meaning="most tokens of one physical batch"),
+            _P("threads", None, role="threads", meaning="CPU threads; None: one per core"),
+            _P("cache_type_k", "f16", role="kv_dtype", meaning="dtype of the K cache"),
+            _P("cache_type_v", "f16", meaning="dtype of the V cache"),
+            _P("kv_type", "f16", role="kv_dtype", meaning="dtype of both caches"),
+            _P("cont_batching", True, role="continuous_batching", meaning="admit requests while others decode"),
+            _P("quantization", None, role="weight_dtype", meaning="which of the model's files is loaded"),
+            _P("n_ctx", None, role="max_model_len", meaning="context tokens over all slots; None: as the load needs"),
+            _P("cache_prompt", False, Applied.REQUEST, meaning="reuse the KV cache of a common prefix"),
+            aliases=("llama.cpp", "llama_cpp", "llama-cpp"),
+        ),
+        _engine(
+            "vllm",
+            False,
+            "vLLM engine arguments, docs.vllm.ai",
+            _P("tensor_parallel_size", 1, role="tp", meaning="devices that share each layer"),
+            _P("pipeline_parallel_size", 1, role="pp", meaning="groups of layers"),
+            _P("data_parallel_size", 1, role="dp", meaning="replicas"),
+            _P("max_num_seqs", 256, role="max_num_seqs", meaning="sequences in one step"),
+            _P("max_num_batched_tokens", 2048, role="max_num_batched_tokens", meaning="tokens in one step"),
+            _P("enable_chunked_prefill", True, role="chunked_prefill", meaning="split prefills over steps"),
+            _P("gpu_memory_utilization", 0.9, role="memory_fraction", meaning="share of device memory"),
+            _P("kv_cache_dtype", "auto", role="kv_dtype", meaning="dtype of the KV cache"),
+            _P("quantization", None, role="weight_dtype", meaning="quantisation of the weights"),
+            _P("max_model_len", None, role="max_model_len", meaning="longest sequence"),
+            aliases=("vLLM",),
+        ),
+        _engine(
+            "sglang",
+            False,
+            "SGLang server arguments, docs.sglang.ai",
+            _P("tp_size", 1, role="tp", meaning="devices that share each layer"),
+            _P("pp_size", 1, role="pp", meaning="groups of layers"),
+            _P("dp_size", 1, role="dp", meaning="replicas"),
+            _P("max_running_requests", 256, role="max_num_seqs", meaning="sequences in one step"),
+            _P("chunked_prefill_size", 8192, role="max_num_batched_tokens", meaning="prefill tokens in one step"),
+            _P("mem_fraction_static", 0.88, role="memory_fraction", meaning="share of device memory"),
+            _P("kv_cache_dtype", "auto", role="kv_dtype", meaning="dtype of the KV cache"),
+            _P("quantization", None, role="weight_dtype", meaning="quantisation of the weights"),
+            _P("context_length", None, role="max_model_len", meaning="longest sequence"),
+            aliases=("SGLang",),
+        ),
+        _engine(
+            "trtllm",
+            False,
+            "TensorRT-LLM trtllm-serve reference",
+            _P("tp_size", 1, role="tp", meaning="devices that share each layer"),
+            _P("pp_size", 1, role="pp", meaning="groups of layers"),
+            _P("max_batch_size", 256, role="max_num_seqs", meaning="sequences in one step"),
+            _P("max_num_tokens", 8192, role="max_num_batched_tokens", meaning="tokens in one step"),
+            _P("kv_cache_free_gpu_memory_fraction", 0.9, role="memory_fraction", meaning="share of free memory for KV"),
+            _P("quantization", None, role="weight_dtype", meaning="quantisation of the weights"),
+            aliases=("tensorrt-llm", "TensorRT-LLM", "trt-llm"),
+        ),
+    )
+}
+_BY_ALIAS = {alias.lower(): facts for facts in ENGINES.values() for alias in (facts.name, *facts.aliases)}
+
+
+def engine(name: str) -> EngineFacts:
+    """Look an engine up by name or alias, whatever the case.
+
+    Raises:
+        UnknownNameError: no engine is called so.
+    """
+    try:
+        return _BY_ALIAS[name.strip().lower()]
+    except KeyError:
+        raise UnknownNameError.of("engine", name, ENGINES) from None

@@ -1,0 +1,1 @@
+"""The DuckDB performance database: the only package that opens DuckDB."""

@@ -1,0 +1,1 @@
+"""Making it happen: engines, executors and load clients."""

@@ -1,0 +1,1 @@
+"""The doors of the product: command line, task files, tune, whatif and reports."""
