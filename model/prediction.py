@@ -50,7 +50,8 @@ class GridPrediction:
     """Predictions for the n configs of a grid.
 
     `metrics` maps a metric name to its estimates; `headroom` is log(memory available / memory needed), `n`,
-    positive where the config fits; `reasons[row]` says why a config is infeasible; `provenance` holds `Provenance` values, `n`.
+    positive where the config fits; `reasons[row]` says why a config is infeasible; `provenance` holds
+    `Provenance` values, `n`.
     """
 
     metrics: Mapping[str, Estimate]
