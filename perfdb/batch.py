@@ -1,4 +1,4 @@
-"""The seam between importers and the store: many source records as columns, with those that cannot be right set aside."""
+"""The seam between importers and the store: many source records as columns, the impossible ones set aside."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CONTEXT = (
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """One source record that was not stored. `row` is 1-based (data rows, header not counted), `column` as in the file."""
+    """One source record that was not stored. `row` is 1-based (header not counted), `column` as in the file."""
 
     row: int
     column: str
@@ -50,9 +50,9 @@ class BadRow:
 class Batch:
     """n source records of one file.
 
-    `rows` holds their 1-based record numbers, `n`; `context` maps names of `CONTEXT` to arrays, `n` (a name left out is
-    unknown for all); `values` maps (metric, statistic) to float64 `n` in the metric's unit, NaN where not given; `bad` are
-    records set aside, which are not among the n.
+    `rows` holds their 1-based record numbers, `n`; `context` maps names of `CONTEXT` to arrays, `n` (a name left out
+    is unknown for all); `values` maps (metric, statistic) to float64 `n` in the metric's unit, NaN where not given;
+    `bad` are records set aside, which are not among the n.
     """
 
     rows: npt.NDArray[np.int64]
@@ -72,7 +72,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file that was read: its path as shown, the SHA-256 of its bytes and settings, its format and importer version."""
+    """One file that was read: its path as shown, SHA-256 of its bytes and settings, format and importer version."""
 
     path: str
     content_hash: str
