@@ -1,0 +1,270 @@
+"""The task file: what is tuned, on what, under which load, towards which objectives. Checked field by field."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from perfdb.errors import FileError, InputError
+from perfdb.facts.engines import Applied
+from perfdb.lengths import Lengths
+from perfdb.metrics import METRICS, Direction, Statistic
+from perfdb.records import Arrival, Workload, content_key
+from search.objective import Objective
+from servecast.budget import Budget
+
+Value = bool | int | float | str | None
+"""A parameter's value; the order keeps true a bool and 1 an integer."""
+
+OBJECTIVE_ALIASES = {
+    "throughput": "output_tps",
+    "ttft": "ttft_s",
+    "tpot": "tpot_s",
+    "latency": "e2e_s",
+    "latency_p90": "e2e_s_p90",
+    "cost": "cost_per_mtok",
+}
+_DIRECTIONS = {"max": "max", "maximize": "max", "maximise": "max", "min": "min", "minimize": "min", "minimise": "min"}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ParameterSpec(_Strict):
+    """One parameter of the space: its values, and how a change of it is applied (None: as the engine declares)."""
+
+    values: Annotated[list[Value], Field(min_length=1)]
+    applied: Applied | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_list(cls, given: object) -> object:
+        """Accept `name: [1, 2]` and `name: 1` beside `name: {values: [1, 2]}`."""
+        if isinstance(given, dict):
+            return given
+        return {"values": given if isinstance(given, list) else [given]}
+
+    @field_validator("values")
+    @classmethod
+    def _distinct(cls, values: list[Value]) -> list[Value]:
+        if len({(type(v), v) for v in values}) < len(values):
+            raise ValueError("values repeat; each may stand once")
+        return values
+
+
+class ObjectiveSpec(_Strict):
+    """One objective: a metric (or an alias such as `throughput`), perhaps with `_p90` and the like; a direction."""
+
+    name: str
+    direction: Literal["max", "min"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, given: object) -> object:
+        """Accept "ttft_s", "ttft_s:min" and {"name": "throughput", "direction": "maximize"}."""
+        if isinstance(given, str):
+            name, _, direction = given.partition(":")
+            given = {"name": name, "direction": direction or None}
+        if not isinstance(given, dict) or "name" not in given:
+            return given
+        name = OBJECTIVE_ALIASES.get(str(given["name"]), str(given["name"]))
+        metric, _ = split_statistic(name)
+        direction = given.get("direction") or METRICS[metric].better
+        return {**given, "name": name, "direction": _DIRECTIONS.get(str(direction), direction)}
+
+    def objective(self) -> Objective:
+        """This objective for the search; its name stays as written, so that documents and files agree."""
+        _, statistic = split_statistic(self.name)
+        return Objective(self.name, Direction(self.direction), statistic)
+
+
+def split_statistic(name: str) -> tuple[str, Statistic | None]:
+    """ "e2e_s_p90" -> ("e2e_s", p90); "ttft_s" -> ("ttft_s", None).
+
+    Raises:
+        ValueError: no such metric.
+    """
+    if name in METRICS:
+        return name, None
+    base, _, suffix = name.rpartition("_")
+    if base in METRICS and suffix in set(Statistic):
+        return base, Statistic(suffix)
+    known = ", ".join([*OBJECTIVE_ALIASES, *METRICS])
+    raise ValueError(
+        f"unknown metric {name!r}; known: {known} (with _p50, _p90, _p95 or _p99 where it is a distribution)"
+    )
+
+
+def _listed(given: object) -> object:
+    return given if isinstance(given, list) else [given]
+
+
+class LoadSpec(_Strict):
+    """The operating points: one scenario, and one load or several. Lengths in tokens, rates in requests/s."""
+
+    isl: Annotated[float, Field(gt=0)] | None = None
+    osl: Annotated[float, Field(gt=0)] | None = None
+    lengths: str | None = None
+    arrival: Arrival = Arrival.CLOSED
+    concurrency: Annotated[list[Annotated[int, Field(gt=0)]], BeforeValidator(_listed)] | None = None
+    request_rate: Annotated[list[Annotated[float, Field(gt=0)]], BeforeValidator(_listed)] | None = None
+    requests: Annotated[int, Field(gt=0)] = 32
+    warmup_requests: Annotated[int, Field(ge=0)] = 2
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.lengths is None and (self.isl is None or self.osl is None):
+            raise ValueError("no lengths; give isl and osl, or lengths such as D(96,24)")
+        if self.arrival is Arrival.BATCH:
+            raise ValueError(
+                "a server is measured with arrival closed, poisson or constant; batch is for imported results"
+            )
+        try:
+            self.distribution()
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        open_loop = self.arrival in {Arrival.POISSON, Arrival.CONSTANT}
+        if open_loop and not self.request_rate:
+            raise ValueError(f"arrival {self.arrival} needs request_rate (requests/s)")
+        if not open_loop and not self.concurrency:
+            raise ValueError("arrival closed needs concurrency (requests in flight)")
+        return self
+
+    def distribution(self) -> Lengths:
+        """The lengths of the requests."""
+        return Lengths.parse(self.lengths or f"D({self.isl:g},{self.osl:g})")
+
+    def workloads(self) -> tuple[Workload, ...]:
+        """One `Workload` per load, in the order given."""
+        open_loop = self.arrival in {Arrival.POISSON, Arrival.CONSTANT}
+        loads: list[dict[str, Any]] = (
+            [{"request_rate": rate} for rate in self.request_rate or []]
+            if open_loop
+            else [{"concurrency": concurrency} for concurrency in self.concurrency or []]
+        )
+        lengths = self.distribution()
+        return tuple(
+            Workload(
+                isl=lengths.isl,
+                osl=lengths.osl,
+                arrival=self.arrival,
+                lengths=self.lengths or f"D({self.isl:g},{self.osl:g})",
+                requests=self.requests,
+                warmup_requests=self.warmup_requests,
+                client="servecast",
+                **load,
+            )
+            for load in loads
+        )
+
+
+class TaskSpec(_Strict):
+    """A whole task. Paths are relative to the task file's folder."""
+
+    name: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1)]
+    engine: str
+    platform: str = "local"
+    devices: Annotated[int, Field(gt=0)] = 1
+    model_files: dict[str, str] = {}
+    quality_loss: dict[str, Annotated[float, Field(ge=0)]] = {}
+    max_quality_loss: Annotated[float, Field(ge=0)] | None = None
+    load: LoadSpec
+    at: Annotated[int, Field(ge=0)] = 0
+    space: Annotated[dict[str, ParameterSpec], Field(min_length=1)]
+    constraints: list[str] = []
+    objectives: Annotated[list[ObjectiveSpec], Field(min_length=1, max_length=5)] = [
+        ObjectiveSpec(name="output_tps", direction="max"),
+        ObjectiveSpec(name="ttft_s", direction="min"),
+        ObjectiveSpec(name="tpot_s", direction="min"),
+    ]
+    baseline: dict[str, Value] | Literal[False] = {}
+    strategy: str = "active"
+    budget: str | int = 12
+    seed: Annotated[int, Field(ge=0)] = 0
+    usd_per_hour: Annotated[float, Field(gt=0)] | None = None
+    launch_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    run_timeout_s: Annotated[float, Field(gt=0)] = 1800.0
+    replay: str | None = None
+
+    @field_validator("objectives")
+    @classmethod
+    def _distinct_objectives(cls, objectives: list[ObjectiveSpec]) -> list[ObjectiveSpec]:
+        if len({o.name for o in objectives}) < len(objectives):
+            raise ValueError("an objective stands twice")
+        return objectives
+
+    @model_validator(mode="after")
+    def _points_exist(self) -> Self:
+        if self.at >= len(self.load.workloads()):
+            raise ValueError(f"at: {self.at} names no operating point; there are {len(self.load.workloads())}, from 0")
+        return self
+
+    def key(self) -> str:
+        """Identity of the run: everything but the budget and the clock limits, so that a larger budget goes on."""
+        apart = {"budget", "launch_timeout_s", "run_timeout_s"}
+        return content_key(self.model_dump(mode="json", exclude=apart))
+
+    def budget_cap(self) -> Budget:
+        """The task's own budget."""
+        return Budget.parse(self.budget)
+
+
+def parse_task(given: object, where: str) -> TaskSpec:
+    """Check a task document.
+
+    Raises:
+        InputError: with the path of the first wrong field, what is wrong and what would be right.
+    """
+    if not isinstance(given, dict):
+        raise InputError.at(where, "not a task", "a mapping with name, model, engine, load and space")
+    try:
+        return TaskSpec.model_validate(given)
+    except ValidationError as error:
+        raise InputError(_first_problem(error, where)) from None
+
+
+def _first_problem(error: ValidationError, where: str) -> str:
+    problem = error.errors()[0]
+    path = ".".join(str(part) for part in problem["loc"]) or "task"
+    text = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        text = f"unknown field; known: {', '.join(TaskSpec.model_fields)}" if "." not in path else "unknown field"
+    elif problem["type"] == "missing":
+        text = "is missing"
+    more = len(error.errors()) - 1
+    return f"{where}: {path}: {text}" + (f" (and {more} more)" if more else "")
+
+
+def load_task(path: Path) -> TaskSpec:
+    """Read a task file (YAML or JSON, by content).
+
+    Raises:
+        FileError: it cannot be read. InputError: a field is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise FileError(f"{path}: cannot be read ({reason}); expected a task file in YAML or JSON") from None
+    return parse_task(_parse_text(text, path), str(path))
+
+
+def _parse_text(text: str, path: Path) -> object:
+    if path.suffix == ".json":
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}: line {error.lineno}: {error.msg}; expected JSON") from None
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise InputError(f"{path}: {line}{problem}; expected YAML") from None
