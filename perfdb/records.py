@@ -230,6 +230,17 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A config that a run wants measured next: why, and what is expected of it (metric -> interval)."""
+
+    config: Config
+    reason: str
+    detail: str = ""
+    predicted: Mapping[str, Interval] = field(default_factory=dict)
+    on_predicted_frontier: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Experiment:
     """One recorded launch of one config, of any outcome. Times are seconds, `started_at` is Unix time (UTC)."""
 
@@ -240,6 +251,7 @@ class Experiment:
     target: Target
     outcome: Outcome
     selection_reason: str
+    detail: str = ""
     points: tuple[PointResult, ...] = ()
     predicted: Mapping[str, Interval] = field(default_factory=dict)
     error: str | None = None

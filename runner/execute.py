@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,8 @@ class Job:
     """One launch of one config, measured at each of `workloads` in order on the same warm server. Times are seconds.
 
     `model_path` is the file or folder that the engine loads, `model_files` its variants by quantisation name (one of
-    them is taken where the config has a `quantization`). Logs go to `log_dir`.
+    them is taken where the config has a `quantization`). Logs go to `log_dir`. `limit_s` caps the whole job, launch
+    included.
     """
 
     experiment_id: str
@@ -27,6 +29,7 @@ class Job:
     model_files: Mapping[str, str] = field(default_factory=dict)
     launch_timeout_s: float = 600.0
     run_timeout_s: float = 1800.0
+    limit_s: float = math.inf
     seed: int = 0
 
 

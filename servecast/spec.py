@@ -186,6 +186,7 @@ class TaskSpec(_Strict):
     baseline: dict[str, Value] | Literal[False] = {}
     strategy: str = "active"
     budget: str | int = 12
+    stop_early: bool = True
     seed: Annotated[int, Field(ge=0)] = 0
     usd_per_hour: Annotated[float, Field(gt=0)] | None = None
     launch_timeout_s: Annotated[float, Field(gt=0)] = 600.0
@@ -207,7 +208,7 @@ class TaskSpec(_Strict):
 
     def key(self) -> str:
         """Identity of the run: everything but the budget and the clock limits, so that a larger budget goes on."""
-        apart = {"budget", "launch_timeout_s", "run_timeout_s"}
+        apart = {"budget", "stop_early", "launch_timeout_s", "run_timeout_s"}
         return content_key(self.model_dump(mode="json", exclude=apart))
 
     def budget_cap(self) -> Budget:

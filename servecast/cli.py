@@ -1,0 +1,48 @@
+"""The command line. Every command is thin: it reads its flags, calls one function and prints the answer."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from perfdb.errors import ServecastError
+from servecast.commands import database, demo, facts, importing, replay, suggest, tune, whatif
+
+app = typer.Typer(
+    name="servecast",
+    help="Predict every LLM-serving configuration, run only the few that matter, end in a measured Pareto frontier.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("demo")(demo.demo)
+app.command("import")(importing.import_files)
+app.command("whatif")(whatif.whatif)
+app.command("tune")(tune.tune)
+app.command("suggest")(suggest.suggest)
+app.command("record")(suggest.record)
+app.command("replay")(replay.replay)
+app.add_typer(database.app, name="db")
+app.command("models")(facts.models)
+app.command("platforms")(facts.platforms)
+app.command("engines")(facts.engines)
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line; errors of the product become one sentence on stderr and an exit code."""
+    try:
+        app()
+    except ServecastError as error:
+        sys.stderr.write(f"servecast: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("servecast: interrupted; whatever was recorded is kept, the same command goes on from there\n")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has gone (head, less): nothing is left to say, and Python must not complain at exit.
+        sys.stdout = None  # type: ignore[assignment]
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""One file per command (or group): flags in, one call, an answer out. Heavy imports happen inside the functions."""

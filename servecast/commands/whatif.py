@@ -1,0 +1,39 @@
+"""`servecast whatif`: what a config would do that nobody has run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from servecast.options import DEFAULT_DB, Db, Json, Wait, open_store, pairs, typed
+
+
+def whatif(
+    model: Annotated[str, typer.Option("--model", help="A known name, a folder with config.json, or a GGUF file.")],
+    platform: Annotated[str, typer.Option("--platform", help="An accelerator, or local.")],
+    engine: Annotated[str, typer.Option("--engine", help="vllm, sglang, trtllm or llamacpp.")],
+    isl: Annotated[float, typer.Option("--isl", min=1, help="Input length, tokens.")],
+    osl: Annotated[float, typer.Option("--osl", min=1, help="Output length, tokens.")],
+    concurrency: Annotated[int | None, typer.Option("--concurrency", min=1, help="Requests in flight.")] = None,
+    rate: Annotated[float | None, typer.Option("--rate", help="Requests per second, arriving at random.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="One static batch of this size.")] = None,
+    devices: Annotated[
+        int | None, typer.Option("--devices", min=1, help="Devices; else tp x pp x dp of the config.")
+    ] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="K=V1,V2", help="A parameter and its values; repeatable.")
+    ] = None,
+    db: Db = DEFAULT_DB,
+    wait: Wait = 30.0,
+    json: Json = False,
+) -> None:
+    """Predict latency and throughput, with 90 % intervals, for one config or the product of all values given."""
+    from servecast.output import emit_json
+    from servecast.whatif import WhatIf, say_whatif, workload_of
+    from servecast.whatif import whatif as answer_whatif
+
+    values = {name: tuple(typed(v) for v in text.split(",")) for name, text in pairs(sets, "--set").items()}
+    workload = workload_of(isl, osl, concurrency, rate, batch)
+    answer = answer_whatif(WhatIf(model, platform, engine, workload, values, devices), open_store(db, wait))
+    emit_json(answer) if json else say_whatif(answer)

@@ -1,0 +1,57 @@
+"""Flags that several commands share, each with one name, one meaning and one help text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+import yaml
+
+from perfdb.errors import InputError
+
+if TYPE_CHECKING:
+    from perfdb.records import Scalar
+    from perfdb.store import Store
+
+DEFAULT_DB = Path("servecast.duckdb")
+
+Db = Annotated[Path, typer.Option("--db", envvar="SERVECAST_DB", help="The performance database (a DuckDB file).")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
+Wait = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait while another process holds the database.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="A parameter and its value; repeatable.")]
+
+
+def open_store(path: Path, wait_s: float) -> Store:
+    """The database at `path`; nothing is created before something is written."""
+    from perfdb.store import Store
+    from servecast.output import note
+
+    return Store(path, wait_s=wait_s, on_wait=note)
+
+
+def pairs(given: Iterable[str] | None, flag: str) -> dict[str, str]:
+    """["a=1", "b=x"] -> {"a": "1", "b": "x"}.
+
+    Raises:
+        InputError: one has no "=" or no name, or a name stands twice.
+    """
+    found: dict[str, str] = {}
+    for text in given or ():
+        name, separator, value = text.partition("=")
+        if not separator or not name.strip():
+            raise InputError.at(flag, f"{text!r} cannot be read", "NAME=VALUE")
+        if name.strip() in found:
+            raise InputError.at(flag, f"{name.strip()} stands twice", "each name once")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def typed(text: str) -> Scalar:
+    """A flag's value as the value it spells: true, 4, 0.9, null or text (YAML's rules)."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if isinstance(value, str | int | float | bool | None) else text

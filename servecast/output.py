@@ -1,0 +1,91 @@
+"""What goes where: documents to stdout, everything a person watches to stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from perfdb.records import Interval
+
+
+def emit_json(document: object) -> None:
+    """Print one JSON document to stdout; numbers that JSON cannot hold become null."""
+    sys.stdout.write(json.dumps(_plain(document), ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def interval_json(interval: Interval) -> dict[str, float]:
+    """An interval as a JSON object."""
+    return {"mean": interval.mean, "lo": interval.lo, "hi": interval.hi}
+
+
+def note(text: str) -> None:
+    """Tell the person at the terminal; stdout stays untouched."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
+    """Print a table to stdout; numbers stand right, at their natural precision."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    texts = [[cell_text(cell) for cell in row] for row in rows]
+    numeric = [all(_is_number(row[i]) for row in texts) for i in range(len(columns))]
+    for name, right in zip(columns, numeric, strict=True):
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    for row in texts:
+        table.add_row(*row)
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width, markup=False, highlight=False).print(table)
+
+
+def cell_text(cell: object) -> str:
+    """One table cell: floats to three significant digits, missing values as a dash."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return "-"
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if isinstance(cell, float):
+        return f"{cell:.3g}" if abs(cell) < 1000 else f"{cell:,.0f}"
+    if isinstance(cell, Mapping):
+        return config_text(cell)
+    return str(cell)
+
+
+def _is_number(text: str) -> bool:
+    return text == "-" or re.fullmatch(r"-?[0-9][0-9.,]*(e[-+]?[0-9]+)?", text) is not None
+
+
+def config_text(config: Mapping[str, object]) -> str:
+    """A config on one line: name=value, in its own order."""
+    return " ".join(f"{name}={_value_text(value)}" for name, value in config.items())
+
+
+def _value_text(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "auto" if value is None else str(value)
+
+
+def seconds_text(seconds: float) -> str:
+    """A duration for people: "4.2 s", "12 min", "3.4 h"."""
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

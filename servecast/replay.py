@@ -1,0 +1,86 @@
+"""The door of `replay`: a recorded CSV becomes a grid with answers, and a strategy is scored on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from perfdb.store.scan import Scan, scan
+from search.replay import replay
+
+from perfdb.errors import InputError, UnknownNameError
+from perfdb.records import Grid
+from search.objective import Objective
+from servecast.output import print_table
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which rows and columns of a CSV file make the grid. `params` and `objectives` are comma-separated, as typed."""
+
+    grid: Path
+    params: str
+    objectives: str
+    where: str | None
+    derive: Mapping[str, str]
+
+
+def replay_file(question: Question, strategy: str, budget: int, seeds: int) -> dict[str, Any]:
+    """Replay a recorded grid and return the document of the command.
+
+    Raises:
+        FileError, InputError: the file, a column, a direction or an SQL expression is wrong.
+    """
+    rows = scan(question.grid, question.where, question.derive)
+    names = _names(question.params, "--params")
+    objectives = [Objective.parse(text) for text in _names(question.objectives, "--objectives")]
+    for name in [*names, *(o.name for o in objectives)]:
+        if name not in rows.text:
+            raise UnknownNameError.of("column", name, rows.text)
+    if not len(rows.row_numbers):
+        raise InputError.at(str(question.grid), "no row is left", "a --where that keeps at least one")
+    grid = Grid({name: _parameter(rows, name) for name in names})
+    values = np.column_stack([_numbers(rows.text[o.name]) for o in objectives])
+    return replay(grid, values, tuple(objectives), rows.row_numbers, strategy, budget, range(seeds)).to_json()
+
+
+def _names(text: str, flag: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise InputError.at(flag, "names nothing", "at least one column")
+    if len(set(names)) < len(names):
+        raise InputError.at(flag, "a column stands twice", "each once")
+    return names
+
+
+def _parameter(rows: Scan, name: str) -> np.ndarray[Any, Any]:
+    """Numbers where every value is one (ordinal), else text (categorical)."""
+    numbers = _numbers(rows.text[name])
+    return numbers if np.isfinite(numbers).all() else np.asarray(rows.text[name], dtype=object)
+
+
+def _numbers(texts: Sequence[object]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Each text as a number; NaN where it is none (empty, OOM, failed)."""
+    return np.array([_number(text) for text in texts], dtype=np.float64)
+
+
+def _number(text: object) -> float:
+    try:
+        return float(str(text).replace("_", "x"))
+    except ValueError:
+        return np.nan
+
+
+def say_replay(answer: Mapping[str, Any]) -> None:
+    """Hypervolume after each tenth experiment, over the seeds: mean, 10th percentile, worst."""
+    curves = np.array([run["hypervolume"] for run in answer["runs"]])
+    steps = sorted({*range(5, curves.shape[1] + 1, 5), curves.shape[1]})
+    rows = [
+        [t, float(curves[:, t - 1].mean()), float(np.percentile(curves[:, t - 1], 10)), float(curves[:, t - 1].min())]
+        for t in steps
+    ]
+    title = f"{answer['strategy']} on {answer['grid']} configs, {len(curves)} seeds: share of the hypervolume found"
+    print_table(["experiments", "mean", "10th percentile", "worst"], rows, title=title)

@@ -1,0 +1,1 @@
+"""What a tuning has found, as one JSON document and as one self-contained page."""

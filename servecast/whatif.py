@@ -1,0 +1,144 @@
+"""What would happen: the model's answer for configs that nobody ran, from everything that the database holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from model.surrogate import Question, Surrogate
+from search.space import ConfigSpace, Parameter
+
+from model.architecture import resolve_model
+from model.prediction import GridPrediction
+from perfdb.errors import InputError, UnknownNameError
+from perfdb.facts.engines import engine
+from perfdb.facts.platforms import platform
+from perfdb.records import Arrival, Scalar, Target, Workload
+from perfdb.store import Store
+from servecast.output import cell_text, note, print_table
+
+SHOWN = ("ttft_s", "tpot_s", "output_tps", "e2e_s", "itl_s", "request_tps", "output_tps_per_gpu")
+
+
+def predict(question: Question, store: Store, without_run: str | None = None) -> GridPrediction:
+    """Ask the model that has learned everything in the database, but for one run where that is named."""
+    return surrogate(store, without_run).predict(question)
+
+
+def surrogate(store: Store, without_run: str | None = None) -> Surrogate:
+    """The fitted model for the database as it is on disk now; fitted once per state of the file and process."""
+    return _fitted(store.path, store.wait_s, file_identity(store.path), without_run)
+
+
+def file_identity(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file does: inode, size and time of change; None where there is no file."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+@lru_cache(maxsize=4)
+def _fitted(path: Path, wait_s: float, _identity: object, without_run: str | None) -> Surrogate:
+    history = Store(path, wait_s=wait_s).results()
+    if without_run is not None and len(history["run_id"]):
+        keep = np.array([run != without_run for run in history["run_id"]], dtype=bool)
+        history = {name: column[keep] for name, column in history.items()}
+    return Surrogate.fit(history)
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """One question of a user: names as typed, and per parameter the values whose product is asked for."""
+
+    model: str
+    platform: str
+    engine: str
+    workload: Workload
+    sets: Mapping[str, tuple[Scalar, ...]]
+    devices: int | None = None
+
+    def question(self) -> Question:
+        """The question with every name resolved.
+
+        Raises:
+            UnknownNameError: the model, platform, engine or a parameter is not known. ModelError, FileError: the model
+            cannot be read.
+        """
+        facts = engine(self.engine)
+        for name in self.sets:
+            if name not in facts.parameters:
+                raise UnknownNameError.of(f"parameter of {facts.name}", name, facts.parameters)
+        # A grid needs a column to have a row: without --set the engine's first parameter stands at its default.
+        first = next(iter(facts.parameters.values()))
+        chosen = self.sets or {first.name: (first.default,)}
+        parameters = tuple(Parameter(name, values, facts.parameters[name].applied) for name, values in chosen.items())
+        architecture, hardware = resolve_model(self.model), platform(self.platform)
+        target = Target(architecture.name, hardware.name, facts.name, self.devices)
+        return Question(target, architecture, hardware, self.workload, ConfigSpace(parameters, ()).grid())
+
+
+def whatif(asked: WhatIf, store: Store) -> dict[str, Any]:
+    """Predict the product of the given values; returns the document of the command.
+
+    Raises:
+        See `WhatIf.question` and `model.surrogate.Surrogate.predict`.
+    """
+    started = time.process_time()
+    question = asked.question()
+    answer = predict(question, store)
+    table = {name: answer.metrics[name] for name in SHOWN if name in answer.metrics}
+    columns = {name: (estimate.mean, estimate.lo, estimate.hi) for name, estimate in table.items()}
+    rows = []
+    for row in range(len(question.grid)):
+        rows.append(
+            {
+                "config": dict(question.grid.config(row)) if asked.sets else {},
+                "feasible": bool(answer.feasible[row]),
+                "reason": answer.reasons.get(row),
+                **{
+                    name: {"mean": float(mean[row]), "lo": float(lo[row]), "hi": float(hi[row])}
+                    for name, (mean, lo, hi) in columns.items()
+                },
+                "provenance": str(answer.provenance[row]),
+            }
+        )
+    return {"rows": rows, "configs": len(rows), "cpu_s": time.process_time() - started}
+
+
+def workload_of(isl: float, osl: float, concurrency: int | None, rate: float | None, batch: int | None) -> Workload:
+    """The operating point of a question; exactly one load must be given.
+
+    Raises:
+        InputError: none or several of concurrency, rate and batch.
+    """
+    loads = {"--concurrency": concurrency, "--rate": rate, "--batch": batch}
+    given = [flag for flag, value in loads.items() if value is not None]
+    if len(given) != 1:
+        raise InputError.at("load", f"{' and '.join(given) or 'none'} given", f"exactly one of {', '.join(loads)}")
+    arrival = {"--concurrency": Arrival.CLOSED, "--rate": Arrival.POISSON, "--batch": Arrival.BATCH}[given[0]]
+    return Workload(isl=isl, osl=osl, arrival=arrival, concurrency=concurrency, request_rate=rate, batch_size=batch)
+
+
+def say_whatif(answer: Mapping[str, Any], most: int = 50) -> None:
+    """A table of the answer, best throughput first; at most `most` rows of it."""
+    rows = sorted(answer["rows"], key=lambda row: (not row["feasible"], -row["output_tps"]["mean"]))
+    shown = [name for name in SHOWN[:3] if rows and name in rows[0]]
+    columns = [*(f"{name} [90 %]" for name in shown), "fits", "from", "config"]
+    table = [
+        [*(_interval_text(row[name]) for name in shown), row["reason"] or True, row["provenance"], row["config"]]
+        for row in rows[:most]
+    ]
+    print_table(columns, table)
+    if len(rows) > most:
+        note(f"{len(rows) - most} more; --json prints all")
+
+
+def _interval_text(interval: Mapping[str, float]) -> str:
+    return f"{cell_text(interval['mean'])} [{cell_text(interval['lo'])}, {cell_text(interval['hi'])}]"
