@@ -32,7 +32,7 @@ app.command("engines")(facts.engines)
 INTERRUPTED = 130
 
 
-def main() -> None:
+def run() -> None:
     """Run the command line; errors of the product become one sentence on stderr and an exit code."""
     try:
         app()

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.surrogate import Question
-
 from model.architecture import Architecture, resolve_model
+from model.surrogate import Question
 from perfdb.errors import FileError
 from perfdb.facts.engines import engine
 from perfdb.facts.platforms import PlatformFacts, platform

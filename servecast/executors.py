@@ -16,9 +16,8 @@ def executor_for(tuning: Tuning) -> Executor:
         from servecast.recorded_grid import replay_executor
 
         return replay_executor(tuning)
-    from runner.local import LocalExecutor
-
     from runner.engines import engine_adapter
+    from runner.local import LocalExecutor
 
     engine_adapter(tuning.target.engine)
     return LocalExecutor()

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from perfdb.store.scan import Scan, scan
-from search.replay import replay
 
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.records import Grid
+from perfdb.store.scan import Scan, scan
 from search.objective import Objective
+from search.replay import replay
 from servecast.output import print_table
 
 

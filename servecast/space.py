@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from search.space import ConfigSpace, Parameter
 
 from model.prediction import Bools, Floats
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.facts.engines import Applied, EngineFacts, EngineParameter, engine
 from perfdb.records import Config, Grid, Scalar
+from search.space import ConfigSpace, Parameter
 from servecast.spec import TaskSpec
 
 QUALITY_FLOOR = 1e-6

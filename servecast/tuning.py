@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from search.belief import Belief, believe
 
 from model.features import encode
 from model.prediction import Bools, Estimate, Floats, GridPrediction
 from perfdb.metrics import Direction
 from perfdb.records import Config, Experiment, Grid, Interval, Outcome, PointResult, Target
 from perfdb.store import Store
+from search.belief import Belief, believe
 from search.frontier import non_dominated
 from search.objective import Objective, to_loss
 from search.plan import Choice, Prior, State, Strategy, Verdict

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from model.surrogate import Question, Surrogate
-from search.space import ConfigSpace, Parameter
 
 from model.architecture import resolve_model
 from model.prediction import GridPrediction
+from model.surrogate import Question, Surrogate
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.facts.engines import engine
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Scalar, Target, Workload
 from perfdb.store import Store
+from search.space import ConfigSpace, Parameter
 from servecast.output import cell_text, note, print_table
 
 SHOWN = ("ttft_s", "tpot_s", "output_tps", "e2e_s", "itl_s", "request_tps", "output_tps_per_gpu")

@@ -32,7 +32,6 @@ def import_files(
     """Import benchmark results. What was imported before is found again by its content and stored once."""
     from perfdb.importers.folder import import_paths
     from perfdb.importers.options import ImportOptions
-
     from servecast.output import emit_json, note
 
     options = ImportOptions.of(
