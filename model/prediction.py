@@ -51,7 +51,7 @@ class GridPrediction:
 
     `metrics` maps a metric name to its estimates; `headroom` is log(memory available / memory needed), `n`,
     positive where the config fits; `reasons[row]` says why a config is infeasible; `provenance` holds
-    `Provenance` values, `n`.
+    `Provenance` values, `n`; `validated` says that what was learned was checked on contexts never seen.
     """
 
     metrics: Mapping[str, Estimate]
@@ -59,3 +59,4 @@ class GridPrediction:
     headroom: Floats
     reasons: Mapping[int, str]
     provenance: npt.NDArray[Any]
+    validated: bool = False

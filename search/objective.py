@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.prediction import Floats
+from model.prediction import Bools, Floats
 from perfdb.errors import InputError
 from perfdb.metrics import METRICS, Direction, Statistic
 
@@ -45,3 +45,15 @@ def to_loss(values: Floats, objectives: Sequence[Objective]) -> Floats:
     signs = np.array([-1.0 if o.direction is Direction.MAX else 1.0 for o in objectives])
     positive = np.where(np.isfinite(values) & (values > 0), values, np.nan)
     return signs * np.log(positive)
+
+
+def complete(losses: Floats) -> Bools:
+    """Which rows have every objective, `n`: the ones that may stand on a front."""
+    return np.asarray(np.isfinite(losses).all(axis=1))
+
+
+def to_values(losses: Floats, objectives: Sequence[Objective]) -> Floats:
+    """Native values of log losses, `n x k`: the inverse of `to_loss`."""
+    signs = np.array([-1.0 if o.direction is Direction.MAX else 1.0 for o in objectives])
+    values: Floats = np.exp(signs * losses)
+    return values

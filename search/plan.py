@@ -20,7 +20,8 @@ Ints = npt.NDArray[np.int64]
 class Prior:
     """What is believed of the n configs before any of them ran, for the k objectives.
 
-    `loss` is `n x k`, the predicted log loss (see `search.objective.to_loss`); `sd` is `n x k`, its standard deviation;
+    `loss` is `n x k`, the predicted log loss (see `search.objective.to_loss`), finite also for configs that will not
+    fit (those are the business of `headroom` and `allowed`); `sd` is `n x k`, its standard deviation;
     `validated` says that the prediction was checked against measurements of related contexts.
     """
 
@@ -55,6 +56,8 @@ class State:
             raise ValueError(f"values must be {t} x {k} and ok {t}, not {self.values.shape} and {self.ok.shape}")
         if self.prior is not None and self.prior.loss.shape != (n, k):
             raise ValueError(f"prior.loss must be {n} x {k}, not {self.prior.loss.shape}")
+        if self.prior is not None and not (np.isfinite(self.prior.loss).all() and np.isfinite(self.prior.sd).all()):
+            raise ValueError("prior.loss and prior.sd must be finite")
 
     @property
     def open_rows(self) -> Ints:
@@ -85,7 +88,10 @@ class Verdict:
 class Strategy(Protocol):
     """One way to choose. Pure: no clock, no I/O; the same state and generator state give the same choices."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called on the command line."""
+        ...
 
     def propose(self, state: State, count: int, rng: np.random.Generator) -> Sequence[Choice]:
         """At most `count` distinct open rows, best first; fewer where fewer are left."""

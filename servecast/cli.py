@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -44,5 +45,5 @@ def run() -> None:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has gone (head, less): nothing is left to say, and Python must not complain at exit.
-        sys.stdout = None  # type: ignore[assignment]
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

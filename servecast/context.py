@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.architecture import Architecture, resolve_model
-from model.surrogate import Question
+from model.question import Question
 from perfdb.errors import FileError
 from perfdb.facts.engines import engine
 from perfdb.facts.platforms import PlatformFacts, platform
@@ -17,13 +17,14 @@ from servecast.spec import TaskSpec
 
 @dataclass(frozen=True)
 class TaskContext:
-    """A task's target under canonical names, with the paths an engine loads (absolute)."""
+    """A task's target under canonical names, with the paths an engine loads (absolute) and the task's folder."""
 
     architecture: Architecture
     platform: PlatformFacts
     target: Target
     model_path: str
     model_files: Mapping[str, str]
+    folder: Path
     log_dir: Path
 
     def question(self, task: TaskSpec, grid: Grid) -> Question:
@@ -47,4 +48,4 @@ def context_of(task: TaskSpec, folder: Path, log_dir: Path) -> TaskContext:
     architecture = resolve_model(model_path)
     facts, serving = platform(task.platform), engine(task.engine)
     target = Target(architecture.name, facts.name, serving.name, task.devices)
-    return TaskContext(architecture, facts, target, model_path, files, log_dir)
+    return TaskContext(architecture, facts, target, model_path, files, folder, log_dir)

@@ -35,12 +35,14 @@ def learning(tuning: Tuning, experiments: Sequence[Experiment]) -> Learning:
     usable = [i for i in range(len(experiments)) if np.isfinite(losses[i]).all() and _on_grid(tuning, experiments[i])]
     if not usable:
         return Learning({}, {}, 0, 0)
-    rows = [row_of(tuning.grid, experiments[i].config) for i in usable]
+    rows = np.array([row_of(tuning.grid, experiments[i].config) for i in usable], dtype=np.int64)
     truth = losses[usable]
     before = _median_error(tuning.belief([]).mean[rows] - truth)
     after = _median_error(_left_out(tuning, experiments, usable) - truth)
     hits = [hit for i in usable for hit in _hits(tuning, experiments[i])]
-    return Learning(dict(zip(names, before, strict=True)), dict(zip(names, after, strict=True)), sum(hits), len(hits))
+    return Learning(
+        dict(zip(names, before, strict=True)), dict(zip(names, after, strict=True)), int(sum(hits)), len(hits)
+    )
 
 
 def _on_grid(tuning: Tuning, experiment: Experiment) -> bool:

@@ -72,8 +72,8 @@ class Measured:
     @property
     def front(self) -> list[MeasuredConfig]:
         """The measured Pareto frontier, best of the first objective first."""
-        rows = np.flatnonzero(non_dominated(self.losses)) if len(self.configs) else []
-        return [self.configs[row] for row in sorted(rows, key=lambda row: self.losses[row, 0])]
+        rows = np.flatnonzero(non_dominated(self.losses))
+        return [self.configs[row] for row in rows[np.argsort(self.losses[rows, 0], kind="stable")]]
 
     @property
     def knee(self) -> MeasuredConfig | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,14 @@ def replay_file(question: Question, strategy: str, budget: int, seeds: int) -> d
     for name in [*names, *(o.name for o in objectives)]:
         if name not in rows.text:
             raise UnknownNameError.of("column", name, rows.text)
-    if not len(rows.row_numbers):
+    if not len(rows.rows):
         raise InputError.at(str(question.grid), "no row is left", "a --where that keeps at least one")
     grid = Grid({name: _parameter(rows, name) for name in names})
     values = np.column_stack([_numbers(rows.text[o.name]) for o in objectives])
-    return replay(grid, values, tuple(objectives), rows.row_numbers, strategy, budget, range(seeds)).to_json()
+    document: dict[str, Any] = replay(
+        grid, values, tuple(objectives), rows.rows, strategy, budget, range(seeds)
+    ).to_json()
+    return document
 
 
 def _names(text: str, flag: str) -> list[str]:
@@ -62,7 +65,7 @@ def _parameter(rows: Scan, name: str) -> np.ndarray[Any, Any]:
     return numbers if np.isfinite(numbers).all() else np.asarray(rows.text[name], dtype=object)
 
 
-def _numbers(texts: Sequence[object]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _numbers(texts: Iterable[object]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Each text as a number; NaN where it is none (empty, OOM, failed)."""
     return np.array([_number(text) for text in texts], dtype=np.float64)
 

@@ -74,7 +74,7 @@ def task_space(task: TaskSpec) -> TaskSpace:
     grid = space.grid()
     grid = grid.take(np.flatnonzero(_good_enough(task, grid)))
     if not len(grid):
-        raise InputError.at("space", f"no config of {space.raw_count} meets the constraints", "at least one that does")
+        raise InputError.at("space", f"no config of {space.size} meets the constraints", "at least one that does")
     baseline_config = baseline_of(task, facts)
     allowed = np.ones(len(grid), dtype=bool)
     baseline = None if baseline_config is None else row_of(grid, baseline_config)
@@ -82,7 +82,7 @@ def task_space(task: TaskSpec) -> TaskSpace:
         grid = _append(grid, baseline_config)
         allowed = np.append(allowed, False)
         baseline = len(grid) - 1
-    return TaskSpace(grid, allowed, baseline, space.raw_count, _known(task, grid))
+    return TaskSpace(grid, allowed, baseline, space.size, _known(task, grid))
 
 
 def _parameters(task: TaskSpec, facts: EngineFacts) -> tuple[Parameter, ...]:

@@ -78,21 +78,8 @@ def _run_one(
 
 
 def job_of(tuning: Tuning, planned: Planned, index: int, seconds: float) -> Job:
-    """The job of a planned experiment, its time limits cut to the `seconds` that the budget has left."""
-    task = tuning.task
-    return Job(
-        experiment_id=f"{tuning.run_id}-{index:04d}",
-        config=planned.config,
-        target=tuning.target,
-        workloads=task.load.workloads(),
-        log_dir=tuning.log_dir,
-        model_path=tuning.model_path,
-        model_files=tuning.model_files,
-        launch_timeout_s=min(task.launch_timeout_s, seconds),
-        run_timeout_s=min(task.run_timeout_s, seconds),
-        limit_s=seconds,
-        seed=task.seed,
-    )
+    """The job of a planned experiment, which ends when the `seconds` that the budget has left are over."""
+    return replace(tuning.job(planned.config), experiment_id=f"{tuning.run_id}-{index:04d}", limit_s=seconds)
 
 
 def experiment_of(tuning: Tuning, planned: Planned, result: JobResult, executor: str) -> Experiment:

@@ -12,11 +12,15 @@ from functools import cached_property
 
 import numpy as np
 
+from model.derived import can_predict
 from model.features import encode
 from model.prediction import Bools, Estimate, Floats, GridPrediction
+from perfdb.errors import ServecastError
 from perfdb.metrics import Direction
 from perfdb.records import Config, Experiment, Grid, Interval, Outcome, PointResult, Target
 from perfdb.store import Store
+from runner.engines.command import launch_command
+from runner.execute import Job
 from search.belief import Belief, believe
 from search.frontier import non_dominated
 from search.objective import Objective, to_loss
@@ -26,7 +30,7 @@ from servecast.context import TaskContext
 from servecast.pricing import dollars_per_mtok
 from servecast.space import TaskSpace, row_of
 from servecast.spec import ObjectiveSpec, TaskSpec
-from servecast.whatif import predict
+from servecast.whatif import surrogate
 
 REPORTED = tuple(
     ObjectiveSpec.model_validate(name).objective() for name in ("output_tps", "ttft_s", "tpot_s", "e2e_s_p90")
@@ -83,7 +87,9 @@ class Tuning:
     @cached_property
     def prediction(self) -> GridPrediction:
         """What the model says of all n configs from everything but this run's own experiments."""
-        return predict(self.context.question(self.task, self.grid), self.store, without_run=self.run_id)
+        model = surrogate(self.store, without_run=self.run_id)
+        known = [o.name for o in self.outputs if can_predict(o.name) and o.name != "cost_per_mtok"]
+        return model.predict(self.context.question(self.task, self.grid), known)
 
     @cached_property
     def features(self) -> Floats:
@@ -104,6 +110,31 @@ class Tuning:
         """The config that everything is compared with."""
         return None if self.space.baseline is None else self.grid.config(self.space.baseline)
 
+    def job(self, config: Config) -> Job:
+        """A config of this task as a job."""
+        task = self.task
+        declared = {name: spec.applied for name, spec in task.space.items() if spec.applied is not None}
+        return Job(
+            experiment_id=self.run_id,
+            config=config,
+            target=self.target,
+            workloads=task.load.workloads(),
+            log_dir=self.context.log_dir,
+            model_path=self.context.model_path,
+            model_files=self.context.model_files,
+            launch_timeout_s=task.launch_timeout_s,
+            run_timeout_s=task.run_timeout_s,
+            seed=task.seed,
+            applied=declared,
+        )
+
+    def command(self, config: Config) -> str | None:
+        """The line that launches a config, None where this machine lacks what the line is made of."""
+        try:
+            return launch_command(self.job(config))
+        except ServecastError:
+            return None
+
     def point_of(self, experiment: Experiment) -> PointResult | None:
         """What an experiment measured at the task's operating point, if it did."""
         wanted = self.task.load.workloads()[self.task.at]
@@ -119,15 +150,16 @@ class Tuning:
         return table
 
     def state(self, experiments: Sequence[Experiment], objectives: Sequence[Objective] | None = None) -> State:
-        """What a strategy is told. Experiments whose config is not on the grid (any more) are left out."""
+        """What a strategy is told. A cancelled experiment says nothing of its config and is left out."""
         objectives = self.objectives if objectives is None else tuple(objectives)
-        placed = [(row, e) for e in experiments if (row := row_of(self.grid, e.config)) is not None]
+        told = (e for e in experiments if e.outcome is not Outcome.CANCELLED)
+        placed = [(row, e) for e in told if (row := row_of(self.grid, e.config)) is not None]
         values = self.values([e for _, e in placed], objectives)
         return State(
             features=self.features,
             objectives=tuple(objectives),
             rows=np.array([row for row, _ in placed], dtype=np.int64),
-            ok=np.isfinite(to_loss(values, objectives)).all(axis=1),
+            ok=np.asarray(np.isfinite(to_loss(values, objectives)).all(axis=1), dtype=bool),
             values=values,
             prior=self._prior(objectives),
             headroom=self.prediction.headroom,
@@ -153,7 +185,9 @@ class Tuning:
 
     def belief(self, experiments: Sequence[Experiment]) -> Belief:
         """What is now believed of all `outputs` over the grid."""
-        return believe(self.state(experiments, self.outputs))
+        belief = believe(self.state(experiments, self.outputs))
+        assert belief is not None, "there is always a prior"
+        return belief
 
     def plan(self, experiments: Sequence[Experiment], count: int = 1) -> list[Planned]:
         """The next experiments, best first; empty where nothing is left to run."""
@@ -187,7 +221,7 @@ class Tuning:
 
     def _planned(self, choice: Choice, belief: Belief) -> Planned:
         front = self.predicted_front(belief)
-        predicted = {o.name: belief.interval(j, choice.row) for j, o in enumerate(self.outputs)}
+        predicted = belief.intervals(choice.row)
         return Planned(self.grid.config(choice.row), choice.reason, choice.detail, predicted, bool(front[choice.row]))
 
     def describe(self, config: Config, experiments: Sequence[Experiment], reason: str) -> Planned:

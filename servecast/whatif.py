@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from model.architecture import resolve_model
-from model.prediction import GridPrediction
-from model.surrogate import Question, Surrogate
+from model.question import Question
+from model.surrogate import Surrogate
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.facts.engines import engine
 from perfdb.facts.platforms import platform
@@ -25,14 +25,9 @@ from servecast.output import cell_text, note, print_table
 SHOWN = ("ttft_s", "tpot_s", "output_tps", "e2e_s", "itl_s", "request_tps", "output_tps_per_gpu")
 
 
-def predict(question: Question, store: Store, without_run: str | None = None) -> GridPrediction:
-    """Ask the model that has learned everything in the database, but for one run where that is named."""
-    return surrogate(store, without_run).predict(question)
-
-
 def surrogate(store: Store, without_run: str | None = None) -> Surrogate:
     """The fitted model for the database as it is on disk now; fitted once per state of the file and process."""
-    return _fitted(store.path, store.wait_s, file_identity(store.path), without_run)
+    return _fitted(store, file_identity(store.path), without_run)
 
 
 def file_identity(path: Path) -> tuple[int, int, int] | None:
@@ -45,8 +40,8 @@ def file_identity(path: Path) -> tuple[int, int, int] | None:
 
 
 @lru_cache(maxsize=4)
-def _fitted(path: Path, wait_s: float, _identity: object, without_run: str | None) -> Surrogate:
-    history = Store(path, wait_s=wait_s).results()
+def _fitted(store: Store, _identity: object, without_run: str | None) -> Surrogate:
+    history = store.results()
     if without_run is not None and len(history["run_id"]):
         keep = np.array([run != without_run for run in history["run_id"]], dtype=bool)
         history = {name: column[keep] for name, column in history.items()}
@@ -80,7 +75,7 @@ class WhatIf:
         chosen = self.sets or {first.name: (first.default,)}
         parameters = tuple(Parameter(name, values, facts.parameters[name].applied) for name, values in chosen.items())
         architecture, hardware = resolve_model(self.model), platform(self.platform)
-        target = Target(architecture.name, hardware.name, facts.name, self.devices)
+        target = Target(architecture.name, hardware.name, facts.name, self.devices or 1)
         return Question(target, architecture, hardware, self.workload, ConfigSpace(parameters, ()).grid())
 
 
@@ -92,7 +87,7 @@ def whatif(asked: WhatIf, store: Store) -> dict[str, Any]:
     """
     started = time.process_time()
     question = asked.question()
-    answer = predict(question, store)
+    answer = surrogate(store).predict(question, SHOWN)
     table = {name: answer.metrics[name] for name in SHOWN if name in answer.metrics}
     columns = {name: (estimate.mean, estimate.lo, estimate.hi) for name, estimate in table.items()}
     rows = []

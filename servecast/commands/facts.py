@@ -23,8 +23,8 @@ def models(name: Name = None, json: Json = False) -> None:
         rows.append(
             {
                 "name": a.name,
-                "parameters": a.parameters,
-                "active": a.active_parameters,
+                "parameters": a.params,
+                "active": a.active_params,
                 "layers": a.layers,
                 "hidden": a.hidden,
                 "heads": a.heads,

@@ -34,10 +34,8 @@ def import_files(
     from perfdb.importers.options import ImportOptions
     from servecast.output import emit_json, note
 
-    options = ImportOptions.of(
-        set=pairs(sets, "--set"), from_path=from_path, map_file=map_file, format=format_name, dry_run=dry_run
-    )
-    report = import_paths(open_store(db, wait), paths, options, progress=note).to_json()
+    options = ImportOptions(pairs(sets, "--set"), from_path, map_file, format_name, dry_run)
+    report = import_paths(open_store(db, wait), paths, options).to_json()
     if json:
         emit_json(report)
         return

@@ -112,9 +112,7 @@ def _predicted_grid(tuning: Tuning, experiments: Sequence[Experiment], most: int
     front = tuning.predicted_front(belief)
     return {
         "configs": [dict(tuning.grid.config(int(row))) for row in rows],
-        "values": {
-            o.name: [belief.interval(j, int(row)).mean for row in rows] for j, o in enumerate(tuning.objectives)
-        },
+        "values": {o.name: [belief.intervals(int(row))[o.name].mean for row in rows] for o in tuning.objectives},
         "on_predicted_frontier": [bool(front[row]) for row in rows],
     }
 

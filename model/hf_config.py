@@ -1,0 +1,184 @@
+"""Read a Hugging Face config.json: each fact under the names that model families give it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from model.dtypes import dtype
+from perfdb.errors import ModelError, UnknownNameError
+
+Config = Mapping[str, Any]
+
+_HIDDEN = ("hidden_size", "n_embd", "d_model")
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_HEADS = ("num_attention_heads", "n_head", "n_heads")
+_KV_HEADS = (
+    "num_key_value_heads",
+    "num_key_value_heads_per_layer",
+    "num_kv_heads",
+    "n_head_kv",
+    "multi_query_group_num",
+)
+_INTERMEDIATE = ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim", "ffn_hidden_dim")
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+_TOP_K = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k")
+_EXPERT_WIDTH = ("moe_intermediate_size", "expert_intermediate_size", "intermediate_size")
+_POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "seq_length")
+# These families have two matrices in the MLP, an inner width of 4·h unless told, and share the embedding.
+_TWO_MATRICES = frozenset({"gpt2", "gptj", "gpt_neox", "gpt_bigcode", "opt", "bloom", "falcon", "phi", "starcoder2"})
+_TIED_UNLESS_TOLD = frozenset({"gpt2", "opt", "bloom", "falcon", "gemma", "gemma2", "gemma3", "gemma3_text"})
+
+_EVERY_SECOND_IS_FULL = frozenset({"gemma2", "gpt_oss"})
+
+
+def architecture_fields(config: Config, where: str) -> dict[str, Any]:
+    """The fields of an `Architecture` but its name; `where` says in errors what is read. Multimodal: the text model.
+
+    Raises:
+        ModelError: a field is missing, or is not of the kind it must be.
+    """
+    text = {**config, **config["text_config"]} if isinstance(config.get("text_config"), Mapping) else dict(config)
+    hidden, layers = _need(text, _HIDDEN, where), _need(text, _LAYERS, where)
+    heads = _need(text, _HEADS, where)
+    family = str(text.get("model_type", ""))
+    gated = family not in _TWO_MATRICES
+    moe = _moe(text, layers, where)
+    inner = _first(text, _INTERMEDIATE)
+    if inner is None and gated and moe.get("moe_layers") != layers:
+        _need(text, _INTERMEDIATE, where)
+    head_dim = _integer(text.get("head_dim"), "head_dim", where) or hidden // heads
+    return dict(
+        hidden=hidden,
+        layers=layers,
+        heads=heads,
+        kv_heads=_kv_heads(text, heads, where),
+        head_dim=head_dim,
+        intermediate=_integer(inner, _INTERMEDIATE[0], where) or 4 * hidden,
+        vocab=_need(text, ("vocab_size",), where),
+        gated=gated,
+        tied=bool(text.get("tie_word_embeddings", family in _TIED_UNLESS_TOLD)),
+        max_positions=_integer(_first(text, _POSITIONS), _POSITIONS[0], where) or 0,
+        dtype=_weight_format(text, where),
+        **moe,
+        **_mla(text, where),
+        **_layer_kinds(text, layers, where),
+    )
+
+
+def _first(config: Config, names: tuple[str, ...]) -> Any:
+    return next((config[name] for name in names if config.get(name) is not None), None)
+
+
+def _integer(value: Any, name: str, where: str) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or value != int(value):
+        raise ModelError.at(where, f"field {name!r} is {value!r}", "a whole number, not negative")
+    return int(value)
+
+
+def _need(config: Config, names: tuple[str, ...], where: str) -> int:
+    value = _integer(_first(config, names), names[0], where)
+    if not value:
+        others = f" (also known as {', '.join(names[1:])})" if names[1:] else ""
+        raise ModelError.at(where, f"field {names[0]!r}{others} is missing or zero", "a whole number above zero")
+    return value
+
+
+def _kv_heads(config: Config, heads: int, where: str) -> float:
+    value = _first(config, _KV_HEADS)
+    if isinstance(value, list) and value:
+        counts = [_integer(item, "num_key_value_heads", where) or 0 for item in value]
+        return sum(counts) / len(counts)
+    if value is None and config.get("multi_query"):
+        return 1.0
+    return float(_integer(value, _KV_HEADS[0], where) or heads)
+
+
+def _moe(config: Config, layers: int, where: str) -> dict[str, int]:
+    experts = _integer(_first(config, _EXPERTS), _EXPERTS[0], where) or 0
+    if experts < 2:
+        return {}
+    top_k = _need(config, _TOP_K, where)
+    width = _need(config, _EXPERT_WIDTH, where)
+    shared = _integer(config.get("shared_expert_intermediate_size"), "shared_expert_intermediate_size", where)
+    if shared is None:
+        count = _integer(_first(config, ("n_shared_experts", "num_shared_experts")), "n_shared_experts", where) or 0
+        shared = count * width
+    every = _integer(_first(config, ("decoder_sparse_step", "interleave_moe_layer_step", "moe_layer_freq")), "", where)
+    first_dense = _integer(_first(config, ("first_k_dense_replace", "moe_layer_start_index")), "", where) or 0
+    dense_only = len(config.get("mlp_only_layers") or ())
+    moe_layers = (layers - first_dense) // max(every or 1, 1) - dense_only
+    return {
+        "experts": experts,
+        "top_k": top_k,
+        "expert_intermediate": width,
+        "shared_intermediate": shared,
+        "moe_layers": max(moe_layers, 0),
+    }
+
+
+def _mla(config: Config, where: str) -> dict[str, int]:
+    rank = _integer(config.get("kv_lora_rank"), "kv_lora_rank", where)
+    if not rank:
+        return {}
+    return {
+        "kv_lora_rank": rank,
+        "q_lora_rank": _integer(config.get("q_lora_rank"), "q_lora_rank", where) or 0,
+        "qk_rope_dim": _need(config, ("qk_rope_head_dim",), where),
+        "qk_nope_dim": _need(config, ("qk_nope_head_dim",), where),
+        "v_head_dim": _need(config, ("v_head_dim",), where),
+    }
+
+
+def _layer_kinds(config: Config, layers: int, where: str) -> dict[str, int]:
+    """Which layers slide a window, and which keep a state of fixed size instead of a KV cache."""
+    kinds = config.get("layer_types")
+    kinds = [str(kind) for kind in kinds] if isinstance(kinds, list) else []
+    window = _integer(config.get("sliding_window"), "sliding_window", where) or 0
+    if config.get("use_sliding_window") is False:
+        window = 0
+    sliding = kinds.count("sliding_attention") if kinds else layers - _full_layers(config, layers, where)
+    linear = kinds.count("linear_attention")
+    interval = _integer(config.get("full_attention_interval"), "full_attention_interval", where)
+    if not kinds and interval and "linear_num_value_heads" in config:
+        linear = layers - layers // interval
+    found = {"sliding_window": window, "sliding_layers": sliding if window else 0}
+    return found | (_linear(config, linear, where) if linear else {})
+
+
+def _full_layers(config: Config, layers: int, where: str) -> int:
+    """Layers of full attention in a model with a sliding window that does not list its layers."""
+    pattern = _integer(config.get("sliding_window_pattern"), "sliding_window_pattern", where)
+    pattern = pattern or (2 if config.get("model_type") in _EVERY_SECOND_IS_FULL else 0)
+    return layers // pattern if pattern else 0
+
+
+def _linear(config: Config, layers: int, where: str) -> dict[str, int]:
+    """Gated delta net (Qwen3-Next): query, key, value and gate projections, two scalars per head, output."""
+    hidden = _need(config, _HIDDEN, where)
+    keys = _need(config, ("linear_num_key_heads",), where) * _need(config, ("linear_key_head_dim",), where)
+    value_heads = _need(config, ("linear_num_value_heads",), where)
+    values = value_heads * _need(config, ("linear_value_head_dim",), where)
+    params = hidden * (2 * keys + 2 * values + 2 * value_heads) + values * hidden
+    return {
+        "linear_layers": layers,
+        "linear_params": params,
+        "linear_state": values * _need(config, ("linear_key_head_dim",), where),
+    }
+
+
+def _weight_format(config: Config, where: str) -> str:
+    quantised = config.get("quantization_config")
+    if isinstance(quantised, Mapping):
+        bits = quantised.get("bits", quantised.get("weight_bits"))
+        method = str(quantised.get("quant_method", ""))
+        name = {4: "int4", 8: "int8"}.get(bits) if isinstance(bits, int) else None
+        name = name or method
+    else:
+        name = str(_first(config, ("torch_dtype", "dtype")) or "bf16").removeprefix("torch.")
+    try:
+        return dtype(name).name
+    except UnknownNameError as error:
+        raise ModelError(f"{where}: {error}") from error

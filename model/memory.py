@@ -1,0 +1,101 @@
+"""Does a config fit, and how many sequences can it keep in flight?
+
+Device memory of GPUs: available = memory·fraction; needed = weights + activations and context + the KV cache of one
+longest sequence; what is left is KV cache. A llama.cpp server reserves the KV cache of all its slots at start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.knobs import Points
+from model.prediction import Bools, Floats
+
+GIB = float(2**30)
+_CONTEXT_BYTES = 0.7 * GIB
+"""Driver context and libraries; with the terms below 1.1–1.5 GiB in all, as eight dense runs on GPUs measured."""
+_MESSAGE_BYTES = 0.2 * GIB
+_HOST_BYTES = 0.1 * GIB
+_HOST_FRACTION = 0.9
+"""What a CPU server may take of the host's memory: the system and the load generator need the rest."""
+_RESERVES_SLOTS = "llamacpp"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device, all `n`: `available`, `weights`, `overhead`, `kv_per_token`; `kv_needed` is what the config
+    must be able to hold at least, `sequences` how many of the load's sequences its KV cache holds (inf: all)."""
+
+    available: Floats
+    weights: Floats
+    overhead: Floats
+    kv_per_token: Floats
+    kv_needed: Floats
+    sequences: Floats
+
+    @property
+    def headroom(self) -> Floats:
+        """log(memory available / memory needed), `n`: positive where the config fits."""
+        return np.log(self.available / (self.weights + self.overhead + self.kv_needed))
+
+    @property
+    def feasible(self) -> Bools:
+        """Rows that fit."""
+        return self.headroom >= 0.0
+
+
+def memory(points: Points) -> Memory:
+    """Account for the memory of every row."""
+    model, load = points.architecture, points.load
+    split = points.tp * points.pp
+    weights = (points.layer_bytes * model.layer_params + points.head_bytes * model.head_params) / split
+    per_token = kv_bytes_per_token(points)
+    on_host = points.platform.kind == "cpu"
+    fraction = np.full(len(points), _HOST_FRACTION) if on_host else points.memory_fraction
+    available = points.platform.memory_bytes * fraction
+    overhead = _overhead(points, _HOST_BYTES if on_host else _CONTEXT_BYTES)
+    one = load.isl + load.osl
+    if points.engine.name == _RESERVES_SLOTS:
+        reserved = np.where(points.max_model_len > 0, points.max_model_len, points.max_num_seqs * one)
+        return Memory(available, weights, overhead, per_token, reserved * per_token, np.maximum(reserved // one, 1.0))
+    longest = np.maximum(points.max_model_len, one)
+    room = np.maximum(available - weights - overhead, 0.0)
+    sequences = np.maximum(room / (per_token * (load.isl + load.osl / 2)), 1.0)
+    return Memory(available, weights, overhead, per_token, longest * per_token, sequences)
+
+
+def kv_bytes_per_token(points: Points) -> Floats:
+    """Bytes of KV cache per token and device, `n`: 2·L·max(kv/tp, 1)·d·bytes, for MLA L·(r + d_rope)·bytes."""
+    model = points.architecture
+    if model.is_mla:
+        return model.kv_elements() / points.pp * points.kv_bytes
+    heads = np.maximum(model.kv_heads / points.tp, 1.0)
+    return 2.0 * model.attention_layers / points.pp * heads * model.head_dim * points.kv_bytes
+
+
+def _overhead(points: Points, context: float) -> Floats:
+    """Context, message buffers, and the larger of logits (32 bits, two copies) and the MLP's activations (16 bits)."""
+    model = points.architecture
+    logits = points.max_num_seqs * model.vocab / points.tp * 8.0
+    width = max(model.intermediate, model.expert_intermediate * model.top_k)
+    tokens = np.minimum(points.max_num_batched_tokens, points.prefill_chunk)
+    activations = tokens * 2.0 * width / points.tp * 2.0
+    messages = np.where(points.tp * points.pp > 1, _MESSAGE_BYTES, 0.0)
+    return context + messages + np.maximum(logits, activations)
+
+
+def reasons(points: Points, found: Memory) -> Mapping[int, str]:
+    """Row -> why it does not fit, one sentence with the sizes."""
+    device = "host" if points.platform.kind == "cpu" else "device"
+    answers = {}
+    for row in np.flatnonzero(~found.feasible):
+        parts = (found.weights[row], found.kv_needed[row], found.overhead[row])
+        weights, kv, other = (part / GIB for part in parts)
+        answers[int(row)] = (
+            f"needs {sum(parts) / GIB:.1f} GiB per {device} (weights {weights:.1f}, KV cache {kv:.1f}, "
+            f"other {other:.1f}), {found.available[row] / GIB:.1f} GiB are available"
+        )
+    return answers

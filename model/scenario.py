@@ -1,0 +1,106 @@
+"""The rows of the database that were measured in the very scenario of a question: same model, platform, engine, number
+of devices, lengths and arrival process. Config and load may differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model.derived import BASIS
+from model.history import Columns, Ints, column, engine_facts, grid_of, loads, measured, numbers, size, usable
+from model.knobs import Load, load_of
+from model.prediction import Floats
+from model.question import Question
+from perfdb.facts.models import canonical_model
+from perfdb.facts.platforms import canonical_platform
+from perfdb.records import Grid
+
+MOST_ROWS = 128
+"""A process is fitted to at most so many rows, the latest: its cost grows with their cube."""
+
+
+@dataclass(frozen=True)
+class ScenarioRows:
+    """t measured rows: `rows` their places in the database's answer, `measured[metric]` values (`t`, NaN if absent)."""
+
+    rows: Ints
+    grid: Grid
+    load: Load
+    measured: dict[str, Floats]
+
+
+@dataclass(frozen=True)
+class ScenarioIndex:
+    """Where the rows of every scenario are, found once for a database's answer."""
+
+    history: Columns
+
+    @cached_property
+    def _places(self) -> dict[tuple[object, ...], list[int]]:
+        n = size(self.history)
+        load, valid = loads(self.history)
+        keep = np.flatnonzero(usable(self.history) & valid)
+        names = [
+            _renamed(column(self.history, name, n)[keep], known)
+            for name, known in (("model", _model), ("platform", _platform), ("engine", _engine))
+        ]
+        devices = np.nan_to_num(numbers(self.history, "devices", n)[keep], nan=1.0)
+        lengths = [values[keep].tolist() for values in (load.isl, load.osl, load.arrival)]
+        places: dict[tuple[object, ...], list[int]] = {}
+        for row, *key in zip(keep.tolist(), *names, devices.tolist(), *lengths, strict=True):
+            places.setdefault(tuple(key), []).append(row)
+        return places
+
+    @cached_property
+    def _load(self) -> Load:
+        return loads(self.history)[0]
+
+    def rows(self, question: Question) -> ScenarioRows | None:
+        """The rows of the question's scenario, None where there are none."""
+        target = question.target
+        asked = load_of(question.workload, 1)
+        key = (
+            *(_model(target.model), _platform(target.platform), _engine(target.engine), float(target.devices or 1)),
+            *(asked.isl.item(), asked.osl.item(), asked.arrival.item()),
+        )
+        found = self._places.get(key)
+        if found is None:
+            return None
+        rows = np.array(found[-MOST_ROWS:])
+        n, part = size(self.history), self._load.take(rows)
+        configs = grid_of(column(self.history, "config", n)[rows])
+        return ScenarioRows(rows, configs, part, _measured(self.history, rows, part))
+
+
+def _model(text: str) -> str:
+    return canonical_model(text) or text
+
+
+def _platform(text: str) -> str:
+    return canonical_platform(text)[0] or text
+
+
+def _engine(text: str) -> str:
+    return engine_facts(text).name
+
+
+def _renamed(values: npt.NDArray[Any], known: Callable[[str], str]) -> list[str]:
+    """Every name as `known` has it, asked once per distinct one."""
+    names = {value: known(str(value)) for value in set(values.tolist())}
+    return [names[value] for value in values.tolist()]
+
+
+def _measured(history: Columns, rows: Ints, load: Load) -> dict[str, Floats]:
+    """The basis metrics, each also from those that imply it exactly."""
+    found = {name: measured(history, name, rows) for name in BASIS}
+    for name, other in (("tpot_s", "itl_s"), ("itl_s", "tpot_s")):
+        found[name] = np.where(np.isfinite(found[name]), found[name], found[other])
+    output = found["output_tps"]
+    for name, share in (("total_tps", load.osl / (load.isl + load.osl)), ("request_tps", load.osl)):
+        output = np.where(np.isfinite(output), output, measured(history, name, rows) * share)
+    return found | {"output_tps": output}

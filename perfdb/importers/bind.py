@@ -1,0 +1,108 @@
+"""From a table to a frame: what each column means, what the user said instead, and every cell parsed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from perfdb.importers.cells import Bools, Texts, constant, is_blank, per_text, to_numbers
+from perfdb.importers.dialect import meaning, unit_of
+from perfdb.importers.fields import NUMERIC_CONTEXT, TEXT_HELPERS, Kind, Meaning, field_meaning
+from perfdb.importers.frame import Column, Frame, Key, Table
+from perfdb.importers.importer import ReadSettings
+from perfdb.importers.redact import MARK, is_secret_name
+from perfdb.metrics import Statistic
+
+
+def bind(table: Table, settings: ReadSettings) -> Frame:
+    """The frame of a table: cells parsed, units not yet decided."""
+    own = [Column(name, _meaning(name, settings), text) for name, text in zip(table.header, table.columns, strict=True)]
+    columns = (*_given(settings, len(table.rows)), *own)
+    frame = Frame(table.rows, columns, warnings=list(table.warnings))
+    for column in columns:
+        if column.meaning.kind is not Kind.IGNORE:
+            _add(frame, column)
+    return frame
+
+
+def _given(settings: ReadSettings, rows: int) -> list[Column]:
+    columns = []
+    for name, text in settings.given.items():
+        where = "--set" if name in settings.constants else "the path"
+        columns.append(Column(name, field_meaning(name, f"field of {where}"), constant(text, rows), where))
+    return columns
+
+
+def _meaning(header: str, settings: ReadSettings) -> Meaning:
+    rule = settings.columns.get(header) or settings.columns.get(header.strip())
+    by_name = meaning(header)
+    if rule is None:
+        return by_name or Meaning(Kind.EXTRA, header.strip())
+    found = field_meaning(rule.field, "field of the column map")
+    if rule.unit:
+        return replace(found, unit=unit_of(rule.unit) or rule.unit)
+    # the map says which field, not in which unit: the column's own name may still tell
+    return replace(found, unit=by_name.unit) if by_name and by_name.name == found.name else replace(found, unit="")
+
+
+def is_numeric(meaning: Meaning) -> bool:
+    """Whether a column of this meaning holds numbers."""
+    is_helper = meaning.kind is Kind.HELPER and meaning.name not in TEXT_HELPERS
+    is_context = meaning.kind is Kind.CONTEXT and meaning.name in NUMERIC_CONTEXT
+    return meaning.kind is Kind.METRIC or is_helper or is_context
+
+
+def _add(frame: Frame, column: Column) -> None:
+    name = column.meaning.name
+    if is_numeric(column.meaning):
+        _add_numbers(frame, column)
+    elif column.meaning.kind in (Kind.CONTEXT, Kind.HELPER):
+        _add_text(frame, frame.texts, name, column)
+    elif column.meaning.kind is Kind.CONFIG:
+        _add_text(frame, frame.config, name, column)
+    else:
+        text = constant(MARK, frame.n) if is_secret_name(column.header) else column.text
+        _add_text(frame, frame.extra, name, replace(column, text=text))
+
+
+def _add_text(frame: Frame, store: dict[str, Texts], name: str, column: Column) -> None:
+    text = per_text(column.text, lambda cell: "" if is_blank(cell) else cell.strip())
+    known = store.get(name)
+    if known is None:
+        store[name] = text
+        frame.headers.setdefault((name, Statistic.VALUE), column.header)
+        return
+    is_known = np.asarray(known != "", dtype=bool)
+    differs = is_known & np.asarray(text != "", dtype=bool) & np.asarray(known != text, dtype=bool)
+    _warn_disagreement(frame, (name, Statistic.VALUE), column, differs)
+    store[name] = np.where(is_known, known, text)
+
+
+def _add_numbers(frame: Frame, column: Column) -> None:
+    key: Key = (column.meaning.name, column.meaning.statistic)
+    values, wrong = to_numbers(column.text)
+    known = frame.numbers.get(key)
+    if known is None:
+        frame.numbers[key], frame.wrong[key] = values, wrong
+        frame.units[key] = column.meaning.unit
+        frame.headers[key] = column.header
+        return
+    if frame.units[key] != column.meaning.unit:
+        frame.warn(f"column {column.header!r} is another {key[0]} in another unit: it was left out")
+        return
+    _warn_disagreement(frame, key, column, ~np.isnan(known) & ~np.isnan(values) & (known != values))
+    takes = np.isnan(known) & ~frame.wrong[key]
+    frame.numbers[key] = np.where(takes, values, known)
+    frame.wrong[key] = np.where(takes, wrong, frame.wrong[key])
+
+
+def _warn_disagreement(frame: Frame, key: Key, column: Column, differs: Bools) -> None:
+    if not differs.any():
+        return
+    first = frame.headers.get(key, key[0])
+    source = next((other.origin for other in frame.columns if other.header == first), "file")
+    taken = f"column {first!r}" if source == "file" else source
+    count = int(differs.sum())
+    rows = f"{count} row{'s' * (count != 1)}"
+    frame.warn(f"{key[0]}: column {column.header!r} says something else than {taken} in {rows}; {taken} was taken")

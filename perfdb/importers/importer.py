@@ -1,0 +1,58 @@
+"""What an importer is: one format, recognised by its content, read into batches of columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from perfdb.batch import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRule:
+    """What a user's map says of one column: the canonical field it holds, and its unit ("" if the map is silent)."""
+
+    field: str
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """What the user says about one file. All of it changes the meaning of the file, so all of it is part of its hash.
+
+    `constants` (from --set) and `captures` (from the path) map canonical fields to text; both win over the file's own
+    columns, constants over captures. `columns` maps the file's column names to rules.
+    """
+
+    constants: Mapping[str, str] = field(default_factory=dict)
+    captures: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, ColumnRule] = field(default_factory=dict)
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Field -> text from outside of the file."""
+        return {**self.captures, **self.constants}
+
+    def fingerprint(self) -> dict[str, object]:
+        """The settings as plain values, for the content hash."""
+        rules = {name: [rule.field, rule.unit] for name, rule in self.columns.items()}
+        return {"constants": dict(self.constants), "captures": dict(self.captures), "columns": rules}
+
+
+@dataclass(frozen=True)
+class Importer:
+    """One format.
+
+    `sniff(head, path)` takes the first bytes of a file and answers how sure it is that the file is of this format: 0
+    (it is not) to 1; the surest importer reads. `read(path, settings)` yields batches and raises `FileError` if the file
+    is not what it seemed: then nothing of the file is stored. `is_lines`: a record is a line, so that a huge file is
+    fine and a huge line is not; else the file is one document, held in memory.
+    """
+
+    name: str
+    version: int
+    sniff: Callable[[bytes, Path], float]
+    read: Callable[[Path, ReadSettings], Iterator[Batch]]
+    about: str = ""
+    is_lines: bool = False

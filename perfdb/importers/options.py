@@ -1,0 +1,141 @@
+"""What a user can say about an import, checked before any file is touched, and the report that comes back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from perfdb.batch import ImportCounts
+from perfdb.errors import FileError, InputError
+from perfdb.importers.fields import field_meaning
+from perfdb.importers.frompath import PathPattern
+from perfdb.importers.importer import ColumnRule
+from perfdb.importers.sniff import importer
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """The user's statements. `set` maps fields to constants, `from_path` is a pattern (see `PathPattern`), `map` a YAML
+    file (see `read_map`), `format` a name of `sniff.FORMATS`; `dry_run` reads and reports but writes nothing."""
+
+    set: Mapping[str, str] = field(default_factory=dict)
+    from_path: str | None = None
+    map: Path | None = None
+    format: str | None = None
+    dry_run: bool = False
+
+    def check(self) -> CheckedOptions:
+        """Everything read and verified.
+
+        Raises:
+            UnknownNameError: a field or the format is not known; the message lists the right ones.
+            InputError: the pattern cannot be read.
+            FileError: the map cannot be read.
+        """
+        for name in self.set:
+            field_meaning(name, "field of --set")
+        if self.format is not None:
+            importer(self.format)
+        pattern = PathPattern.parse(self.from_path) if self.from_path is not None else None
+        return CheckedOptions(self, pattern, read_map(self.map) if self.map is not None else {})
+
+
+@dataclass(frozen=True)
+class CheckedOptions:
+    """Options whose pattern and map are read."""
+
+    given: ImportOptions
+    pattern: PathPattern | None
+    columns: Mapping[str, ColumnRule]
+
+
+def read_map(path: Path) -> dict[str, ColumnRule]:
+    """Read a column map: a YAML mapping from the file's column name to a field, or to {field: NAME, unit: UNIT}.
+
+    Raises:
+        FileError: the file cannot be read or is not such a mapping.
+        UnknownNameError: a field or unit is not known.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = str(error).replace("\n", " ")
+        raise FileError(f"{path}: the column map cannot be read: {reason}") from error
+    if not isinstance(content, dict) or not content:
+        raise FileError(
+            f"{path}: not a column map; expected lines of COLUMN: FIELD or COLUMN: {{field: FIELD, unit: UNIT}}"
+        )
+    return {str(name): _rule(path, str(name), rule) for name, rule in content.items()}
+
+
+def _rule(path: Path, name: str, rule: Any) -> ColumnRule:
+    if isinstance(rule, str):
+        rule = {"field": rule}
+    is_known = isinstance(rule, dict) and isinstance(rule.get("field"), str) and set(rule) <= {"field", "unit"}
+    if not is_known:
+        raise InputError.at(f"{path}, {name!r}", f"{rule!r} is no rule", "a field, or {field: FIELD, unit: UNIT}")
+    field_meaning(rule["field"], "field of the column map")
+    unit = str(rule.get("unit", ""))
+    if unit:
+        from perfdb.importers.dialect import known_units, unit_of
+
+        if not unit_of(unit):
+            raise InputError.at(f"{path}, {name!r}", f"unknown unit {unit!r}", f"one of {', '.join(known_units())}")
+    return ColumnRule(rule["field"], unit)
+
+
+@dataclass
+class ImportReport:
+    """What became of the files: every record read is stored, duplicate or quarantined; every other file is skipped."""
+
+    files: int = 0
+    rows_read: int = 0
+    stored: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    measurements: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    said: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Each warning once, with the file that it is about, or how many files."""
+        lines = []
+        for text, files in self.said.items():
+            others = f" (and {len(files) - 1} more files)" if len(files) > 1 else ""
+            lines.append(f"{files[0]}{others}: {text}")
+        return lines
+
+    def warn(self, file: str, text: str) -> None:
+        """Note a warning about one file."""
+        self.said.setdefault(text, []).append(file)
+
+    def add(self, counts: ImportCounts) -> None:
+        """Count one file from which records were read."""
+        self.files += 1
+        self.rows_read += counts.rows_read
+        self.stored += counts.stored
+        self.duplicates += counts.duplicates
+        self.quarantined += counts.quarantined
+        self.measurements += counts.measurements
+        self.reasons.update(counts.reasons)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `servecast import --json`."""
+        return {
+            "files": self.files,
+            "rows_read": self.rows_read,
+            "stored": self.stored,
+            "duplicates": self.duplicates,
+            "quarantined": self.quarantined,
+            "measurements": self.measurements,
+            "reasons": dict(self.reasons),
+            "skipped": [{"file": file, "reason": reason} for file, reason in self.skipped],
+            "warnings": self.warnings,
+        }

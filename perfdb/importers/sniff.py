@@ -1,0 +1,33 @@
+"""Which importer reads a file: the one that the user names, else the one that is surest of its content."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+
+from perfdb.errors import UnknownNameError
+from perfdb.importers.importer import Importer
+
+FORMATS = ("generic", "vllm")
+"""Every format, by the name of the module in this package that holds its `IMPORTER`. A new format is added here."""
+
+
+@lru_cache(maxsize=len(FORMATS))
+def importer(name: str) -> Importer:
+    """The importer of a format.
+
+    Raises:
+        UnknownNameError: there is no such format.
+    """
+    if name not in FORMATS:
+        raise UnknownNameError.of("format", name, FORMATS)
+    found: Importer = import_module(f"perfdb.importers.{name}").IMPORTER
+    return found
+
+
+def recognise(head: bytes, path: Path) -> Importer | None:
+    """The importer that is surest of a file with these first bytes; None if none knows it."""
+    scored = [(importer(name).sniff(head, path), name) for name in FORMATS]
+    score, name = max(scored)
+    return importer(name) if score > 0 else None

@@ -1,0 +1,53 @@
+"""The files under a path, in a fixed order, without going round in circles."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from perfdb.errors import FileError
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file, or what cannot be one (`problem` says why). `is_named`: the user named it itself."""
+
+    path: Path
+    is_named: bool = False
+    problem: str = ""
+
+
+def walk(path: Path) -> Iterator[Found]:
+    """Every file under `path`, sorted by name; symbolic links are followed, hidden folders are not entered.
+
+    Raises:
+        FileError: `path` does not exist.
+    """
+    if not os.path.lexists(path):
+        raise FileError(f"{path}: no such file or folder")
+    if path.is_dir():
+        yield from _folder(path, ())
+    else:
+        yield Found(path, is_named=True)
+
+
+def _folder(folder: Path, above: tuple[str, ...]) -> Iterator[Found]:
+    real = os.path.realpath(folder)
+    if real in above:
+        yield Found(folder, problem="a folder that contains itself (a link in a circle)")
+        return
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        yield Found(folder, problem=f"cannot be read ({error.strerror or error})")
+        return
+    for entry in entries:
+        if entry.is_dir():
+            if not entry.name.startswith("."):
+                yield from _folder(entry, (*above, real))
+        elif entry.exists():
+            yield Found(entry)
+        else:
+            yield Found(entry, problem="a link to nothing")

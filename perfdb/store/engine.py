@@ -1,0 +1,58 @@
+"""A DuckDB that belongs to one call, and transactions on it."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection as Connection
+
+
+@contextmanager
+def engine() -> Iterator[Connection]:
+    """A private in-memory DuckDB in UTC that fetches no extensions and takes object arrays as the text they hold."""
+    import duckdb
+
+    spill = Path(tempfile.gettempdir()) / f"servecast-duckdb-{os.getpid()}"
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "autoinstall_known_extensions": False,
+        # 0: by default the first 1,000 values decide a column's type, and a later text breaks the scan
+        "pandas_analyze_sample": 0,
+        "temp_directory": str(spill),
+    }
+    connection = duckdb.connect(":memory:", config=config)
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        yield connection
+    finally:
+        connection.close()
+
+
+def close_off(connection: Connection, *paths: Path) -> None:
+    """From here on no statement reaches the file system but for `paths`, nor loads anything, nor can undo this."""
+    connection.execute("SET allowed_paths = ?", [[str(path) for path in paths]])
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def first_line(error: Exception) -> str:
+    """DuckDB's message without its kind and without the excerpt of the query."""
+    return re.sub(r"^[\w ]+ Error: ", "", str(error).strip().split("\n")[0]).strip()
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """Commit what the block did, all of it or, where it raised, nothing."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
