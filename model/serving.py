@@ -200,8 +200,8 @@ def _wait(points: Points, cycle: _Cycle, in_flight: Floats, capacity: Floats) ->
     closed = np.maximum(in_flight - cycle.active, 0.0) * turn * (1.0 - _burst_share(points, in_flight) / 2.0)
     offered = load.amount / points.dp
     utilisation = np.where(load.is_open, offered / capacity, np.minimum(1.0, cycle.active / in_flight))
-    busy = np.minimum(offered * turn, 0.95)
-    queue = busy / (2.0 * (1.0 - busy)) * np.minimum(cycle.prompt_s, turn) + cycle.decode.seconds / 2.0
+    busy = np.minimum(offered * cycle.prompt_s, 0.95)
+    queue = busy / (2.0 * (1.0 - busy)) * cycle.prompt_s + cycle.decode.seconds / 2.0
     requests = np.where(np.isfinite(load.requests), load.requests / points.dp, 1000.0)
     backlog = requests / 2.0 * np.maximum(1.0 / capacity - 1.0 / offered, 0.0)
     return np.where(load.is_open, queue + backlog, closed), utilisation

@@ -19,7 +19,7 @@ from model.derived import BASIS, derive, family_of, predictable
 from model.history import Columns, training
 from model.lessons import Lessons
 from model.memory import reasons
-from model.prediction import Bools, Estimate, GridPrediction
+from model.prediction import Bools, Estimate, Floats, GridPrediction
 from model.question import Analysis, Question, analyse
 from model.scenario import ScenarioIndex, ScenarioRows
 from perfdb.facts.models import canonical_model
@@ -30,6 +30,14 @@ __all__ = ["Question", "Surrogate"]
 _ENOUGH_OWN = 8
 """Measured rows of a scenario from which on its predictions count as checked."""
 _NO_ROWS = np.zeros(0, np.int64)
+
+_QUEUES = ("ttft_s", "e2e_s")
+
+
+def _near_capacity(found: Analysis) -> Floats:
+    """sd of log waiting time that an error in the capacity causes, `n`: near it seconds may be minutes."""
+    rho = found.serving.utilisation
+    return np.where(found.points.load.is_open, 1.5 * np.exp(-(((rho - 1.0) / 0.15) ** 2)), 0.0)
 
 
 @dataclass(frozen=True)
@@ -93,13 +101,15 @@ class Surrogate:
         corrections = lessons.corrections(question.group, found.features, own)
         # at a rate of its own a deployment serves what is offered, but for those that cannot keep up
         follows = found.points.load.is_open & (found.serving.utilisation < 1.0)
+        near_capacity = _near_capacity(found)
         basis = {}
         for name in BASIS:
             family, sign = family_of(name)
             correction = corrections[family]
             is_given = follows & (name == "output_tps")
             mean = np.log(found.serving.metrics[name]) + sign * np.where(is_given, 0.0, correction.shift)
-            basis[name] = Estimate(mean, np.where(is_given, NOISE_SD, correction.sd))
+            sd = np.hypot(correction.sd, near_capacity) if family in _QUEUES else correction.sd
+            basis[name] = Estimate(mean, np.where(is_given, NOISE_SD, sd))
         return basis, any(correction.learned for correction in corrections.values())
 
     def _conditioned(

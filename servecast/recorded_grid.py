@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.metrics import Statistic
-from perfdb.records import Grid, Outcome
+from perfdb.records import Grid, Outcome, Scalar, as_column
 from perfdb.store.scan import Scan, scan
 from runner.replay import ReplayExecutor
 from servecast.spec import split_statistic
@@ -29,12 +33,21 @@ def replay_executor(tuning: Tuning) -> ReplayExecutor:
     for name in tuning.grid.columns:
         if name not in rows.columns:
             raise UnknownNameError.of(f"column in {path.name}", name, rows.columns)
-    grid = Grid({name: rows.columns[name] for name in tuning.grid.columns})
+    grid = Grid({name: _as_in_task(rows.text[name], column) for name, column in tuning.grid.columns.items()})
     values = {key: rows.columns[name].astype(np.float64) for name in rows.columns if (key := _metric(rows, name))}
     if not values:
         raise InputError.at(str(path), "no column is a metric", "columns such as output_tps, ttft_s, tpot_s")
     wall_s = rows.columns["wall_s"].astype(np.float64) if "wall_s" in rows.columns else None
     return ReplayExecutor.from_grid(grid, values, wall_s, _outcomes(rows))
+
+
+def _as_in_task(texts: Iterable[object], column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Cells as the task's own values where they spell one (`True`, `1.0`, `f16`), else as text, which matches none."""
+    spelled: dict[str, Scalar] = {}
+    for value in column.tolist():
+        for spelling in {str(value), str(value).lower(), *([str(float(value))] if isinstance(value, int) else [])}:
+            spelled.setdefault(spelling, value)
+    return as_column([spelled.get(str(text), str(text)) for text in texts])
 
 
 def _metric(rows: Scan, name: str) -> tuple[str, Statistic] | None:

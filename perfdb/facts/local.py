@@ -28,11 +28,11 @@ def local_platform() -> PlatformFacts:
     info = _cpuinfo()
     flags = set(info.get("flags", info.get("features", "")).lower().split())
     cores = usable_cores()
-    hertz = _clock(info)
+    hertz = clock_hz(info)
     model = info.get("model name", "unknown CPU")
     sockets = int(info.get("sockets", "1"))
     memory = min(float(psutil.virtual_memory().total), _cgroup_number("memory.max") or float("inf"))
-    per_cycle = _flops_per_cycle(flags)
+    per_cycle = flops_per_cycle(flags)
     return PlatformFacts(
         name=LOCAL,
         vendor=info.get("vendor_id", "unknown"),
@@ -57,7 +57,7 @@ def usable_cores() -> float:
     return float(max(share * physical / logical, 1.0))
 
 
-def _flops_per_cycle(flags: set[str]) -> dict[str, float]:
+def flops_per_cycle(flags: set[str]) -> dict[str, float]:
     """FLOPs per core and cycle by dtype, two FMA pipes. Without native units, half precision runs at the FP32 rate."""
     if "avx512f" in flags:
         fp32 = 64.0
@@ -88,7 +88,7 @@ def _cpuinfo() -> dict[str, str]:
     return info
 
 
-def _clock(info: dict[str, str]) -> float:
+def clock_hz(info: dict[str, str]) -> float:
     """Nominal clock in Hz: from the model's name, else the highest known, else 2.5 GHz. Never the current one."""
     import psutil
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from perfdb.batch import BadRow, Batch
 from perfdb.importers.bind import bind
-from perfdb.importers.cells import Bools, Texts, factorize, none_where_blank, said
+from perfdb.importers.cells import Bools, Texts, factorize, none_where_blank, per_text, said
 from perfdb.importers.checks import flag_odd, reject_impossible, reject_text, reject_unusable
 from perfdb.importers.factors import flag_hidden_factor
 from perfdb.importers.fields import NUMERIC_CONTEXT, TEXT_CONTEXT, parameter_of
@@ -72,7 +72,7 @@ def _context(frame: Frame) -> dict[str, npt.NDArray[Any]]:
     for name in sorted(TEXT_CONTEXT):
         text = frame.text(name)
         if said(text).any():
-            context[name] = none_where_blank(text)
+            context[name] = none_where_blank(per_text(text, redact))
     context["config"] = _config(frame)
     notes = json_objects({}, frame.n, ready=frame.notes)
     context["extra"] = none_where_blank(json_objects(frame.extra, frame.n, ready={"import": notes}))

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from perfdb.importers.cells import Bools, Texts, constant, is_blank, per_text, to_numbers
+from perfdb.importers.cells import Bools, Floats, Texts, constant, is_blank, per_text, to_numbers
 from perfdb.importers.dialect import meaning, unit_of
 from perfdb.importers.fields import NUMERIC_CONTEXT, TEXT_HELPERS, Kind, Meaning, field_meaning
 from perfdb.importers.frame import Column, Frame, Key, Table
 from perfdb.importers.importer import ReadSettings
 from perfdb.importers.redact import MARK, is_secret_name
+from perfdb.importers.scales import SCALES
 from perfdb.metrics import Statistic
 
 
@@ -89,12 +90,27 @@ def _add_numbers(frame: Frame, column: Column) -> None:
         frame.headers[key] = column.header
         return
     if frame.units[key] != column.meaning.unit:
-        frame.warn(f"column {column.header!r} is another {key[0]} in another unit: it was left out")
-        return
+        values = _in_one_unit(frame, key, column, values)
+        known = frame.numbers[key]
     _warn_disagreement(frame, key, column, ~np.isnan(known) & ~np.isnan(values) & (known != values))
     takes = np.isnan(known) & ~frame.wrong[key]
     frame.numbers[key] = np.where(takes, values, known)
     frame.wrong[key] = np.where(takes, wrong, frame.wrong[key])
+
+
+def _in_one_unit(frame: Frame, key: Key, column: Column, values: Floats) -> Floats:
+    """The values in the unit of the column that came first; of two columns, one without a unit stays aside, in extra."""
+    first, second = frame.units[key], column.meaning.unit
+    if first and second:
+        return values * (SCALES[second] / SCALES[first])
+    aside = frame.headers[key] if second else column.header
+    frame.extra[aside] = next(other.text for other in frame.columns if other.header == aside)
+    frame.warn(f"column {aside!r} is a second {key[0]} and does not say its unit: kept in extra")
+    if second:
+        frame.units[key], frame.headers[key] = second, column.header
+        frame.numbers[key], frame.wrong[key] = np.full(frame.n, np.nan), np.zeros(frame.n, dtype=bool)
+        return values
+    return np.full(frame.n, np.nan)
 
 
 def _warn_disagreement(frame: Frame, key: Key, column: Column, differs: Bools) -> None:

@@ -96,10 +96,7 @@ class _Run:
             self._skip(candidate.path, error, is_named)
             return
         self.hashes[candidate.source.content_hash] = counts
-        if counts.rows_read:
-            self.report.add(counts)
-        else:
-            self._skip(candidate.path, FileError("no record in it"), is_named)
+        self.report.add(counts)
 
     def _store(self, candidate: Candidate) -> ImportCounts:
         batches = self._listen(candidate)

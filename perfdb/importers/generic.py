@@ -54,6 +54,8 @@ def read(path: Path, settings: ReadSettings) -> Iterator[Batch]:
         shown = ", ".join(repr(name) for name in table.header[:12])
         raise FileError(f"{path}: no column is a metric that we know ({shown}); expected one, or --map to name it")
     lists = next((name for name, text in zip(table.header, table.columns, strict=True) if _holds_lists(text)), None)
+    if not len(table.rows) and not table.bad:
+        raise FileError(f"{path}: no record below the header; expected at least one")
     if lists is not None:
         raise FileError(f"{path}: column {lists!r} holds lists, so a row is one request; expected one row per run")
     yield assemble(table, settings)

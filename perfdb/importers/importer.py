@@ -45,8 +45,8 @@ class Importer:
     """One format.
 
     `sniff(head, path)` takes the first bytes of a file and answers how sure it is that the file is of this format: 0
-    (it is not) to 1; the surest importer reads. `read(path, settings)` yields batches and raises `FileError` if the file
-    is not what it seemed: then nothing of the file is stored. `is_lines`: a record is a line, so that a huge file is
+    (it is not) to 1; the surest importer reads. `read(path, settings)` yields batches and raises `FileError` if the
+    file is not what it seemed: then nothing of it is stored. `is_lines`: a record is a line, so that a huge file is
     fine and a huge line is not; else the file is one document, held in memory.
     """
 

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from perfdb.batch import ImportCounts
-from perfdb.errors import FileError, InputError
+from perfdb.errors import FileError, InputError, UnknownNameError
+from perfdb.importers.bind import is_numeric
+from perfdb.importers.cells import number
 from perfdb.importers.fields import field_meaning
 from perfdb.importers.frompath import PathPattern
 from perfdb.importers.importer import ColumnRule
+from perfdb.importers.lengths import parse_lengths
 from perfdb.importers.sniff import importer
+from perfdb.records import Arrival, Origin, Outcome
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class ImportOptions:
             InputError: the pattern cannot be read.
             FileError: the map cannot be read.
         """
-        for name in self.set:
-            field_meaning(name, "field of --set")
+        for name, text in self.set.items():
+            _check_constant(name, text)
         if self.format is not None:
             importer(self.format)
         pattern = PathPattern.parse(self.from_path) if self.from_path is not None else None
@@ -50,6 +54,16 @@ class CheckedOptions:
     given: ImportOptions
     pattern: PathPattern | None
     columns: Mapping[str, ColumnRule]
+
+
+def _check_constant(name: str, text: str) -> None:
+    meaning = field_meaning(name, "field of --set")
+    value = number(text)
+    if is_numeric(meaning) and value is None and parse_lengths(text) is None:
+        raise InputError.at(f"--set {name}={text}", f"{name} is a number", f"such as --set {name}=8")
+    for field_name, kinds in (("outcome", Outcome), ("origin", Origin), ("arrival", Arrival)):
+        if meaning.name == field_name and text.lower() not in set(kinds):
+            raise UnknownNameError.of(field_name, text, kinds)
 
 
 def read_map(path: Path) -> dict[str, ColumnRule]:

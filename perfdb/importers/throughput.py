@@ -14,7 +14,8 @@ import numpy as np
 
 from perfdb.importers.cells import Bools, Floats, Texts, constant, factorize
 from perfdb.importers.frame import Frame
-from perfdb.importers.units import SCALES, lengths
+from perfdb.importers.scales import SCALES
+from perfdb.importers.units import lengths
 from perfdb.metrics import Statistic
 
 _VALUE = Statistic.VALUE

@@ -85,8 +85,8 @@ def _kinds(connection: Connection, width: int) -> list[str]:
         return []
     # DuckDB reads 1_000 as a number; in a benchmark file that is a name
     tests = [
-        f"coalesce(bool_and(NOT contains(c{i}, '_') AND TRY_CAST(c{i} AS DOUBLE) IS NOT NULL), false), "
-        f"coalesce(bool_and(regexp_full_match(c{i}, '[+-]?[0-9]{{1,18}}')), false) AND count(c{i}) = count(*)"
+        f"count(c{i}) > 0 AND count(c{i}) = count(TRY_CAST(c{i} AS DOUBLE)) FILTER (NOT contains(c{i}, '_')), "
+        f"count(*) = count(*) FILTER (regexp_full_match(c{i}, '[+-]?[0-9]{{1,18}}'))"
         for i in range(width)
     ]
     found = connection.execute(f"SELECT {', '.join(tests)} FROM raw").fetchall()[0]

@@ -175,8 +175,23 @@ def test_the_real_server_does_what_the_config_says(job, model, config, facts):
     assert "llamacpp_server.py" in result.command
 
 
-def batches_with_a_new_prompt_while_others_decode(log):
-    return sum("task" in line and "launch_slot_" in line for line in log.splitlines())
+def admitted_while_others_decode(job_):
+    """Pairs of requests where one got its first token between the second and the last but one of the other."""
+    lines = (job_.log_dir / "e-0.requests.jsonl").read_text().splitlines()
+    stamps = [json.loads(line)["token_s"] for line in lines]
+    return sum(a[1] < b[0] < a[-2] for a in stamps for b in stamps if len(a) > 3)
+
+
+def test_without_continuous_batching_nobody_joins_a_running_batch(job):
+    load = Workload(lengths="U(9,30)/(4,60)", concurrency=4, requests=24, warmup_requests=0)
+    joined = []
+    for on in (True, False):
+        each = job({"n_parallel": 4, "cont_batching": on}, load)
+        with LocalExecutor() as executor:
+            [(_, result)] = executor.run([each])
+        assert result.outcome is Outcome.OK
+        joined.append(admitted_while_others_decode(each))
+    assert joined[1] * 2 < joined[0]
 
 
 def test_a_request_parameter_does_not_restart_the_real_server(job):

@@ -72,7 +72,15 @@ def test_recorded_time_beyond_the_budget_cancels_at_the_budgets_end(grid, tmp_pa
 def test_experiments_answer_at_the_loads_they_were_measured_at(tmp_path):
     result = JobResult(Outcome.OK, (point(AT_8, 1.0), point(AT_16, 2.0)))
     recorded = Experiment(
-        "x", "r", 0, Config({"tp": 1}), Target("m", "p", "e"), Outcome.OK, "baseline", result.points, wall_s=4.0
+        experiment_id="x",
+        run_id="r",
+        index=0,
+        config=Config({"tp": 1}),
+        target=Target("m", "p", "e"),
+        outcome=Outcome.OK,
+        selection_reason="baseline",
+        points=result.points,
+        wall_s=4.0,
     )
     executor = ReplayExecutor.from_experiments([recorded])
     both = answer(executor, job(tmp_path, {"tp": 1}, AT_16, AT_8))

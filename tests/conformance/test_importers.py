@@ -1,0 +1,171 @@
+"""What every importer must do, whatever its format. A new format adds one sample here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from perfdb.batch import CONTEXT, Batch
+from perfdb.errors import ServecastError
+from perfdb.importers.folder import import_paths
+from perfdb.importers.importer import ReadSettings
+from perfdb.importers.options import ImportOptions
+from perfdb.importers.sniff import FORMATS, importer, recognise
+from perfdb.metrics import METRICS
+from perfdb.records import Origin, Outcome, canonical_json
+from perfdb.store.store import Store
+
+_RUN = {
+    "date": "20260216-144038", "backend": "vllm", "model_id": "Qwen/Qwen3-8B", "num_prompts": 160,
+    "request_rate": "inf", "max_concurrency": 16, "duration": 202.5, "completed": 160, "request_throughput": 0.79,
+    "output_throughput": 101.0, "mean_ttft_ms": 748.5, "p99_ttft_ms": 2787.0, "mean_tpot_ms": 60.25, "api_key": "hush-hush",
+}  # fmt: skip
+SAMPLES: dict[str, tuple[str, str, int]] = {
+    "generic": (
+        "sample.csv",
+        "model,gpu,engine,tp,concurrency,mean_ttft_ms,output_throughput,api_key\n"
+        "Qwen/Qwen3-8B,8xH100,vllm,8,16,50.5,900,hush-hush\n"
+        "Qwen/Qwen3-8B,8xH100,vllm,8,32,70.5,OOM,hush-hush\n"
+        "Qwen/Qwen3-8B,8xH100,vllm,8,64,-1,1200,hush-hush\n",
+        3,
+    ),
+    "vllm": ("sample.json", json.dumps([_RUN, _RUN | {"completed": 0}, _RUN | {"mean_ttft_ms": -1.0}]), 3),
+}
+every = pytest.mark.parametrize("name", FORMATS)
+
+
+def sample(name: str, folder: Path) -> Path:
+    file, text, _ = SAMPLES[name]
+    path = folder / file
+    path.write_text(text)
+    return path
+
+
+def read(name: str, path: Path) -> list[Batch]:
+    return list(importer(name).read(path, ReadSettings()))
+
+
+def test_every_format_has_a_sample() -> None:
+    assert set(SAMPLES) == set(FORMATS)
+
+
+@every
+def test_it_is_named_as_its_module_and_has_a_version(name: str) -> None:
+    assert importer(name).name == name
+    assert importer(name).version >= 1
+    assert importer(name).about
+
+
+@every
+def test_its_files_are_recognised_and_no_others(name: str) -> None:
+    for other, (file, text, _) in SAMPLES.items():
+        score = importer(name).sniff(text.encode(), Path(file))
+        assert 0 <= score <= 1
+        assert (score > 0) == (other == name)
+    file, text, _ = SAMPLES[name]
+    assert recognise(text.encode(), Path(file)) is importer(name)
+
+
+@every
+@pytest.mark.parametrize(
+    "head", [b"", b"\n\n", b"\x00\x01", b"{", b"[", b"\xff\xfe", b"<html></html>", b"just text\nand more"]
+)
+def test_it_claims_nothing_that_is_not_its_own(name: str, head: bytes) -> None:
+    assert importer(name).sniff(head, Path("x.bin")) == 0
+
+
+@every
+def test_every_record_is_accounted_for_once(name: str, tmp_path: Path) -> None:
+    batches = read(name, sample(name, tmp_path))
+    good = [row for batch in batches for row in batch.rows.tolist()]
+    bad = {row.row for batch in batches for row in batch.bad}
+    assert sorted([*good, *bad]) == list(range(1, SAMPLES[name][2] + 1))
+    for batch in batches:
+        assert all(row.reason for row in batch.bad)
+
+
+@every
+def test_batches_hold_what_the_store_expects(name: str, tmp_path: Path) -> None:
+    for batch in read(name, sample(name, tmp_path)):
+        assert set(batch.context) <= set(CONTEXT)
+        assert {metric for metric, _ in batch.values} <= set(METRICS)
+        assert set(batch.context["outcome"]) <= set(Outcome)
+        assert set(batch.context["origin"]) <= set(Origin)
+        for values in batch.values.values():
+            assert values.dtype == np.float64
+            assert not np.isinf(values).any()
+        for column in ("config", "extra"):
+            for text in batch.context[column]:
+                assert text is None or canonical_json(json.loads(text)) == text
+
+
+@every
+def test_failures_are_records_without_values(name: str, tmp_path: Path) -> None:
+    for batch in read(name, sample(name, tmp_path)):
+        lost = batch.context["outcome"] != "ok"
+        assert lost.any()
+        for (metric, _), values in batch.values.items():
+            assert metric == "success_rate" or np.isnan(values[lost]).all()
+
+
+@every
+def test_no_secret_is_kept(name: str, tmp_path: Path) -> None:
+    batches = read(name, sample(name, tmp_path))
+    assert "hush-hush" not in repr([(batch.context, batch.bad, batch.warnings) for batch in batches])
+
+
+@every
+def test_an_empty_file_is_an_error_of_the_users(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "empty"
+    path.write_text("")
+    with pytest.raises(ServecastError, match="empty"):
+        read(name, path)
+
+
+@every
+def test_a_dry_run_writes_nothing_and_counts_the_same(name: str, tmp_path: Path) -> None:
+    store = Store(tmp_path / "db.duckdb")
+    path = sample(name, tmp_path)
+    dry = import_paths(store, [path], ImportOptions(dry_run=True)).to_json()
+    assert not store.path.exists()
+    wet = import_paths(store, [path]).to_json()
+    assert dry == wet
+    assert wet["rows_read"] == SAMPLES[name][2] == wet["stored"] + wet["quarantined"]
+
+
+@every
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_files_end_in_one_clear_error_or_in_accounted_rows(
+    name: str, tmp_path: Path, data: st.DataObject
+) -> None:
+    """Cut, repeated, overwritten bytes: never a traceback, never a row that is lost or counted twice."""
+    content = bytearray(SAMPLES[name][1].encode())
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, max(len(content) - 1, 0)))
+        kind = data.draw(st.sampled_from(["cut", "set", "insert", "double"]))
+        if kind == "cut":
+            del content[place : place + data.draw(st.integers(1, 40))]
+        elif kind == "set" and content:
+            content[place] = data.draw(st.sampled_from(list(b',\n"-{}[]:0eNx\x00\xff ')))
+        elif kind == "insert":
+            content[place:place] = data.draw(
+                st.sampled_from([b"1e999", b"NaN", b"\n\n", b'"', b"-", b"{}", b"\xc3\xa9"])
+            )
+        else:
+            content[place:place] = content[place : place + 60]
+    path = tmp_path / SAMPLES[name][0]
+    path.write_bytes(bytes(content))
+    try:
+        batches = read(name, path)
+    except ServecastError as error:
+        assert str(error)
+        return
+    rows = [row for batch in batches for row in batch.rows.tolist()]
+    assert len(rows) == len(set(rows))
+    assert not set(rows) & {row.row for batch in batches for row in batch.bad}
