@@ -34,7 +34,11 @@ SLOPE_SD = {True: 0.3, False: 1.0}
 """Prior sd of the slopes b, by whether the prior was validated; in y's unit (a log) per unit of z."""
 
 MEMBERS = 4
-CHUNK = 16384
+"""How many θ are mixed; even."""
+
+CHUNK = 4096
+"""Rows predicted at a time: their covariances with the observations stay in the cache."""
+
 JITTER = 1e-8
 _ROOT5 = np.sqrt(5.0)
 
@@ -200,7 +204,6 @@ def fit(
     noise_var: Floats | None = None,
     groups: npt.NDArray[np.int64] | None = None,
     spread: float = 0.3,
-    members: int = MEMBERS,
 ) -> GP:
     """Fit to t observations; with none, the process is what its priors say.
 
@@ -213,7 +216,6 @@ def fit(
         noise_var: known variance of each observation, `t`, in y's unit squared, besides the noise that is learned.
         groups: which parameter each feature belongs to, `d` (see `model.features.column_groups`); None: each its own.
         spread: expected sd of y - p, in y's unit; counts as one observation of it.
-        members: how many θ are mixed, an even number; 1 takes the mode alone, that many times faster in `predict`.
 
     Raises:
         ValueError: shapes disagree, or a value is not finite.
@@ -232,7 +234,7 @@ def fit(
     if noise_var is not None:
         fixed = fixed + np.diag(noise_var) / unit**2
     data = _Data(_apart(features, features, groups), features @ features.T, fixed, (residual - offset) / unit)
-    around = tuple(_member(theta, data) for theta in _spread(_mode(data), data, members))
+    around = tuple(_member(theta, data) for theta in _spread(_mode(data), data))
     return GP(features, z, groups, offset, unit, slope_variance, around)
 
 
@@ -244,13 +246,13 @@ def _member(theta: Floats, data: _Data) -> _Member:
     return _Member(theta, factor, weights, _inflation(factor, weights))
 
 
-def _spread(mode: Floats, data: _Data, members: int) -> list[Floats]:
+def _spread(mode: Floats, data: _Data) -> list[Floats]:
     """Equally likely θ around the mode: antithetic pairs at the typical distance of its normal approximation.
 
     The curvature there comes from differences of the gradient. Random directions, always the same ones, stand in for
     the whole sphere: two pairs cover as well as eight independent draws.
     """
-    if members < 2 or len(data.target) < 2:
+    if len(data.target) < 2:
         return [mode]
     size, step = len(mode), 1e-4
     level = _loss(mode, data)[1]
@@ -258,7 +260,7 @@ def _spread(mode: Floats, data: _Data, members: int) -> list[Floats]:
     curvature, axes = np.linalg.eigh((np.array(slopes) + np.transpose(slopes)) / 2)
     # No direction is wider than the prior leaves it, also where the mode lies on a bound.
     widths = 1 / np.sqrt(np.maximum(curvature, 1 / _theta_prior(len(data.apart))[1].max() ** 2))
-    directions = np.random.default_rng(0).standard_normal((members // 2, size))
+    directions = np.random.default_rng(0).standard_normal((MEMBERS // 2, size))
     steps = np.sqrt(size) * directions / np.linalg.norm(directions, axis=1)[:, None] * widths @ axes.T
     return [mode + sign * step for step in steps for sign in (1, -1)]
 

@@ -58,7 +58,7 @@ class ReplayExecutor:
         Args:
             grid: the n configs.
             values: see `Values`.
-            wall_s: seconds that each took, `n`; zero where not given.
+            wall_s: seconds that each took, `n`; zero where not given or NaN.
             outcomes: how each ended, `n`; where not given, a config without any value failed to launch.
         """
         recorded: dict[Config, JobResult] = {}
@@ -73,7 +73,7 @@ class ReplayExecutor:
                 outcome=outcome,
                 points=(PointResult(Workload(), found, outcome),) if found else (),
                 error=None if outcome is Outcome.OK else f"recorded as {outcome}",
-                wall_s=0.0 if wall_s is None else float(wall_s[row]),
+                wall_s=float(np.nan_to_num(wall_s[row])) if wall_s is not None else 0.0,
             )
             recorded.setdefault(grid.config(row), result)
         return cls(recorded)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from perfdb.batch import BadRow, Batch
 from perfdb.importers.bind import bind
-from perfdb.importers.cells import Bools, Texts, factorize, none_where_blank, per_text, said
+from perfdb.importers.cells import Bools, Texts, factorize, none_where_blank, said
 from perfdb.importers.checks import flag_odd, reject_impossible, reject_text, reject_unusable
 from perfdb.importers.factors import flag_hidden_factor
 from perfdb.importers.fields import NUMERIC_CONTEXT, TEXT_CONTEXT, parameter_of
@@ -33,20 +33,22 @@ def assemble(table: Table, settings: ReadSettings) -> Batch:
     Raises:
         UnknownNameError: the settings name a field that does not exist.
     """
-    frame = bind(table, settings)
-    settle_lengths(frame)
-    settle_outcomes(frame)
-    reject_text(frame)
-    zeros_are_missing(frame)
-    settle_names(frame)
-    settle_units(frame)
-    settle_throughput(frame)
-    settle_workload(frame)
-    reject_impossible(frame)
-    reject_unusable(frame)
-    flag_odd(frame)
-    flag_hidden_factor(frame)
-    return _batch(frame, table.bad)
+    # what is unknown is NaN and travels through every formula; what cannot be true is found by the checks
+    with np.errstate(all="ignore"):
+        frame = bind(table, settings)
+        settle_lengths(frame)
+        settle_outcomes(frame)
+        reject_text(frame)
+        zeros_are_missing(frame)
+        settle_names(frame)
+        settle_units(frame)
+        settle_throughput(frame)
+        settle_workload(frame)
+        reject_impossible(frame)
+        reject_unusable(frame)
+        flag_odd(frame)
+        flag_hidden_factor(frame)
+        return _batch(frame, table.bad)
 
 
 def _batch(frame: Frame, bad: tuple[BadRow, ...]) -> Batch:
@@ -72,7 +74,7 @@ def _context(frame: Frame) -> dict[str, npt.NDArray[Any]]:
     for name in sorted(TEXT_CONTEXT):
         text = frame.text(name)
         if said(text).any():
-            context[name] = none_where_blank(per_text(text, redact))
+            context[name] = none_where_blank(text)
     context["config"] = _config(frame)
     notes = json_objects({}, frame.n, ready=frame.notes)
     context["extra"] = none_where_blank(json_objects(frame.extra, frame.n, ready={"import": notes}))

@@ -11,7 +11,7 @@ from perfdb.importers.dialect import meaning, unit_of
 from perfdb.importers.fields import NUMERIC_CONTEXT, TEXT_HELPERS, Kind, Meaning, field_meaning
 from perfdb.importers.frame import Column, Frame, Key, Table
 from perfdb.importers.importer import ReadSettings
-from perfdb.importers.redact import MARK, is_secret_name
+from perfdb.importers.redact import MARK, is_secret_name, redact
 from perfdb.importers.scales import SCALES
 from perfdb.metrics import Statistic
 
@@ -68,7 +68,7 @@ def _add(frame: Frame, column: Column) -> None:
 
 
 def _add_text(frame: Frame, store: dict[str, Texts], name: str, column: Column) -> None:
-    text = per_text(column.text, lambda cell: "" if is_blank(cell) else cell.strip())
+    text = per_text(column.text, lambda cell: "" if is_blank(cell) else redact(cell.strip()))
     known = store.get(name)
     if known is None:
         store[name] = text
@@ -99,7 +99,7 @@ def _add_numbers(frame: Frame, column: Column) -> None:
 
 
 def _in_one_unit(frame: Frame, key: Key, column: Column, values: Floats) -> Floats:
-    """The values in the unit of the column that came first; of two columns, one without a unit stays aside, in extra."""
+    """The values in the unit of the column that came first; a column without a unit stays aside, in extra."""
     first, second = frame.units[key], column.meaning.unit
     if first and second:
         return values * (SCALES[second] / SCALES[first])

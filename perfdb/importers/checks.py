@@ -50,10 +50,9 @@ def reject_impossible(frame: Frame) -> None:
     """Set aside the rows that are negative, absurdly large, or contradict themselves."""
     for key in [key for key in frame.numbers if key[0] in METRICS]:
         values = frame.numbers[key]
-        with np.errstate(invalid="ignore"):
-            frame.reject(values < 0, key, f"negative {key[0]}")
-            largest = _LARGEST.get(METRICS[key[0]].unit, np.inf)
-            frame.reject(values > largest, key, f"{key[0]} above {largest:g} {METRICS[key[0]].unit}")
+        frame.reject(values < 0, key, f"negative {key[0]}")
+        largest = _LARGEST.get(METRICS[key[0]].unit, np.inf)
+        frame.reject(values > largest, key, f"{key[0]} above {largest:g} {METRICS[key[0]].unit}")
     _pairs(frame)
     _percentiles(frame)
 
@@ -73,8 +72,7 @@ def _pairs(frame: Frame) -> None:
 
 
 def _above(left: Floats, right: Floats) -> Bools:
-    with np.errstate(invalid="ignore"):
-        return np.asarray(left > right * _SLACK, dtype=bool)
+    return np.asarray(left > right * _SLACK, dtype=bool)
 
 
 def _key(frame: Frame, metric: str) -> Key:
@@ -111,9 +109,8 @@ def _first_metric(frame: Frame) -> Key:
 
 def flag_odd(frame: Frame) -> None:
     """Warn about what is possible but odd: throughput beyond concurrency / TPOT, a value just off a power of two."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        bound = frame.number("concurrency") / frame.value("tpot_s", Statistic.MEAN, Statistic.MEDIAN, Statistic.VALUE)
-        odd = frame.good() & (frame.value("output_tps") > 1.5 * bound)
+    bound = frame.number("concurrency") / frame.value("tpot_s", Statistic.MEAN, Statistic.MEDIAN, Statistic.VALUE)
+    odd = frame.good() & (frame.value("output_tps") > 1.5 * bound)
     if odd.any():
         first = int(frame.rows[np.flatnonzero(odd)[0]])
         frame.warn(

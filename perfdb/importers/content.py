@@ -45,6 +45,21 @@ def look_at(path: Path) -> Content:
         raise FileError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
+def whole_text(path: Path) -> str:
+    """The text of a file that is read as one document, a byte-order mark dropped.
+
+    Raises:
+        FileError: it cannot be opened, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise FileError(f"{path}: byte 0x{byte:02x} is not UTF-8; expected UTF-8 text") from error
+
+
 def _read(path: Path, chunks: Iterator[bytes]) -> Content:
     digest = hashlib.sha256()
     decoder = codecs.getincrementaldecoder("utf-8")()

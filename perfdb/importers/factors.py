@@ -33,8 +33,7 @@ def flag_hidden_factor(frame: Frame) -> None:
             continue
         low = np.fmin.reduceat(values, starts)
         high = np.fmax.reduceat(values, starts)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            apart = high / low
+        apart = high / low
         conflicts = np.isfinite(apart) & (apart > FAR_APART)
         if conflicts.any():
             _say(frame, metric, int(conflicts.sum()), float(np.nanmax(apart[conflicts])))

@@ -85,8 +85,7 @@ def _success_rate(frame: Frame) -> Floats:
     sent = np.where(np.isnan(sent), completed + failures, sent)
     # a run that counts its failures but not its successes completed the rest
     completed = np.where(np.isnan(completed), sent - failures, completed)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rate = np.where(sent > 0, completed / sent, np.where(completed == 0, 0.0, np.nan))
+    rate = np.where(sent > 0, completed / sent, np.where(completed == 0, 0.0, np.nan))
     errors = frame.number("error_rate")
     if frame.units.get(("error_rate", _VALUE)) == "%":
         errors = errors / 100.0

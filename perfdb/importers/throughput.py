@@ -19,7 +19,8 @@ from perfdb.importers.units import lengths
 from perfdb.metrics import Statistic
 
 _VALUE = Statistic.VALUE
-_CLOSE = 0.02
+_CLOSE, _NEAR = 0.02, 0.1
+"""How far a reading may be off: first tried strictly, then as far as two clocks of one run differ."""
 _SURE = 0.9
 _EXACT = 1e-4
 _LLAMACPP = "llamacpp"
@@ -91,36 +92,43 @@ def candidates(frame: Frame) -> Iterator[Candidate]:
         "total_input_tokens": frame.number("total_input_tokens"),
         "total_output_tokens": frame.number("total_output_tokens"),
     }
-    with np.errstate(divide="ignore", invalid="ignore"):
-        output, total = sums["total_output_tokens"], sums["total_input_tokens"] + sums["total_output_tokens"]
-        yield Candidate("total_tps", total / window, "tokens / duration", True)
-        yield Candidate("output_tps", output / window, "output tokens / duration", True)
-        for load, formula, counts in ((rate, "request rate", True), (batch / latency, "batch / latency", True),
-                                      (1.0 / latency, "1 / latency", False)):  # fmt: skip
-            yield Candidate("total_tps", load * (i + o), f"{formula} × (input + output)", counts)
-            yield Candidate("output_tps", load * o, f"{formula} × output", counts)
-            yield Candidate("request_tps", load, formula, counts)
+    output, total = sums["total_output_tokens"], sums["total_input_tokens"] + sums["total_output_tokens"]
+    yield Candidate("total_tps", total / window, "tokens / duration", True)
+    yield Candidate("output_tps", output / window, "output tokens / duration", True)
+    for load, formula, counts in ((rate, "request rate", True), (batch / latency, "batch / latency", True),
+                                  (1.0 / latency, "1 / latency", False)):  # fmt: skip
+        yield Candidate("total_tps", load * (i + o), f"{formula} × (input + output)", counts)
+        yield Candidate("output_tps", load * o, f"{formula} × output", counts)
+        yield Candidate("request_tps", load, formula, counts)
 
 
 def _best(frame: Frame, rows: Bools, throughput: Floats) -> Candidate | None:
-    """The first candidate that agrees with nearly all rows that can tell it from the others.
+    """The candidate that agrees with nearly all rows that can tell it from the others; None if none does, or several.
 
     Rows with batch 1 cannot tell whether the batch counts, so they vote only where no other row does.
     """
-    batch = frame.number("batch_size")
-    telling = rows & ~(batch == 1)
-    for pool in (telling, rows):
-        for candidate in candidates(frame):
-            known = pool & np.isfinite(candidate.implied) & np.isfinite(throughput) & (throughput > 0)
-            if not known.any():
-                continue
-            replicas = _replicas(throughput[known] / candidate.implied[known])
-            close = np.abs(throughput[known] / (candidate.implied[known] * replicas) - 1) <= _CLOSE
-            if close.mean() >= _SURE and (replicas == 1).mean() >= 0.5:
-                return candidate
-        if (telling & np.isfinite(throughput)).any():
-            return None
+    rows = rows & np.isfinite(throughput) & (throughput > 0)
+    telling = rows & ~(frame.number("batch_size") == 1)
+    pool = telling if telling.any() else rows
+    for tolerance in (_CLOSE, _NEAR):
+        fits = [(error, each) for each in candidates(frame) if (error := _error(each, pool, throughput, tolerance)) < 1]
+        if fits:
+            least, best = min(fits, key=lambda fit: fit[0])
+            rivals = [each for error, each in fits if each.metric != best.metric and error < 3 * least + 1e-6]
+            return None if rivals else best
     return None
+
+
+def _error(candidate: Candidate, pool: Bools, throughput: Floats, tolerance: float) -> float:
+    """Median relative error over the rows of `pool`; infinite unless nearly all rows are within `tolerance`."""
+    known = pool & np.isfinite(candidate.implied) & (candidate.implied > 0)
+    if not known.any():
+        return float("inf")
+    ratio = throughput[known] / candidate.implied[known]
+    replicas = _replicas(ratio)
+    off = np.abs(ratio / replicas - 1)
+    is_close = (off <= tolerance).mean() >= _SURE and (replicas == 1).mean() >= 0.5
+    return float(np.median(off)) if is_close else float("inf")
 
 
 def _replicas(ratio: Floats) -> Floats:
@@ -134,8 +142,7 @@ def _take(frame: Frame, group: Bools, found: Candidate, throughput: Floats) -> N
     header = frame.headers[("throughput", _VALUE)]
     _merge(frame, found.metric, np.where(group, throughput, np.nan))
     frame.headers.setdefault((found.metric, _VALUE), header)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = throughput / found.implied
+    ratio = throughput / found.implied
     replicas = np.where(group & np.isfinite(ratio), _replicas(ratio), 1.0)
     is_formula = "latency" in found.formula
     derived = group & (np.abs(ratio / replicas - 1) <= _EXACT) if is_formula else np.zeros(frame.n, dtype=bool)
@@ -154,8 +161,7 @@ def _take(frame: Frame, group: Bools, found: Candidate, throughput: Floats) -> N
 def _per_gpu(frame: Frame, group: Bools, metric: str, throughput: Floats) -> None:
     """A plain per-device throughput counts the same tokens if it is the throughput over the devices."""
     each = frame.number("throughput_per_gpu")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        same = group & (np.abs(each * frame.number("devices") / throughput - 1) <= _CLOSE)
+    same = group & (np.abs(each * frame.number("devices") / throughput - 1) <= _CLOSE)
     if same.any() and metric in {"output_tps", "total_tps"}:
         _merge(frame, f"{metric}_per_gpu", np.where(same, each, np.nan))
 

@@ -101,8 +101,7 @@ def _by_arithmetic(frame: Frame, keys: list[Key]) -> tuple[str, str] | None:
     if raw is None:
         return None
     for why, implied, least, most in references(frame):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = np.stack([raw / reference for reference in implied])
+        ratios = np.stack([raw / reference for reference in implied])
         known = np.isfinite(ratios).any(axis=0) & (raw > 0)
         if not known.any():
             continue
@@ -119,9 +118,8 @@ _CENTRAL = (Statistic.MEAN, Statistic.VALUE, Statistic.MEDIAN)
 
 def _mixed_rows(frame: Frame, ratios: Floats) -> None:
     """Single rows that are a factor of a thousand off the rest are in another unit; `ratios` is references × n."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        off = np.nanmin(np.abs(np.log(np.where(ratios > 0, ratios, np.nan))), axis=0, initial=np.inf)
-        mixed = np.isfinite(off) & (off > np.log(300))
+    off = np.nanmin(np.abs(np.log(np.where(ratios > 0, ratios, np.nan))), axis=0, initial=np.inf)
+    mixed = np.isfinite(off) & (off > np.log(300))
     key = next(key for key in frame.numbers if key[0] == "e2e_s" and key[1] in _CENTRAL)
     frame.reject(mixed, key, "this cell is in another unit than the rest of its column")
 
@@ -130,16 +128,15 @@ def references(frame: Frame) -> Iterator[tuple[str, list[Floats], float, float]]
     """(why, end-to-end seconds that may be implied, `n` each, least and greatest ratio that agrees), best first."""
     isl, osl, batch = lengths(frame, "isl"), lengths(frame, "osl"), frame.number("batch_size")
     concurrency = frame.number("concurrency")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        throughputs = (frame.number("throughput"), frame.value("total_tps"), frame.value("output_tps"))
-        per_request = [tokens / throughput for throughput in throughputs for tokens in (isl + osl, osl)]
-        yield "by throughput, batch and lengths", [batch * each for each in per_request] + per_request, 0.98, 1.02
-        rates = (frame.value("request_tps"), frame.value("output_tps") / osl)
-        yield "by Little's law", [concurrency / rate for rate in rates], 0.1, 2.0
-        # scaled already, where their names say the unit
-        said = {key[0] for key in frame.numbers if key[0] in {"ttft_s", "tpot_s"} and frame.units.get(key)}
-        if said == {"ttft_s", "tpot_s"}:
-            yield "by TTFT and TPOT", [frame.value("ttft_s") + (osl - 1) * frame.value("tpot_s")], 0.4, 2.5
+    throughputs = (frame.number("throughput"), frame.value("total_tps"), frame.value("output_tps"))
+    per_request = [tokens / throughput for throughput in throughputs for tokens in (isl + osl, osl)]
+    yield "by throughput, batch and lengths", [batch * each for each in per_request] + per_request, 0.98, 1.02
+    rates = (frame.value("request_tps"), frame.value("output_tps") / osl)
+    yield "by Little's law", [concurrency / rate for rate in rates], 0.1, 2.0
+    # scaled already, where their names say the unit
+    said = {key[0] for key in frame.numbers if key[0] in {"ttft_s", "tpot_s"} and frame.units.get(key)}
+    if said == {"ttft_s", "tpot_s"}:
+        yield "by TTFT and TPOT", [frame.value("ttft_s") + (osl - 1) * frame.value("tpot_s")], 0.4, 2.5
 
 
 def lengths(frame: Frame, name: str) -> Floats:

@@ -13,6 +13,7 @@ from perfdb.batch import BadRow, Batch
 from perfdb.errors import FileError
 from perfdb.importers.assemble import assemble
 from perfdb.importers.cells import Texts
+from perfdb.importers.content import whole_text
 from perfdb.importers.frame import Table
 from perfdb.importers.importer import Importer, ReadSettings
 
@@ -50,7 +51,9 @@ def read(path: Path, settings: ReadSettings) -> Iterator[Batch]:
 
 def _documents(path: Path) -> Iterator[Any]:
     """Every run of the file: an object, the elements of a list, or one object after the other."""
-    text = path.read_text(encoding="utf-8-sig")
+    text = whole_text(path)
+    if not text.strip():
+        raise FileError(f"{path}: the file is empty; expected JSON")
     decoder = json.JSONDecoder()
     place = 0
     while place < len(text):

@@ -42,10 +42,9 @@ def _infinite_rates(frame: Frame) -> Bools:
     Their rate becomes unknown (an infinite rate is no number); what was sent is told by the concurrency.
     """
     rate, requests, window = frame.number("request_rate"), frame.number("requests"), frame.value("duration_s")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = requests / rate / window  # of the run that the sending took
-        large = (rate >= _PERHAPS_INFINITE) & ((share < 0.05) | ~np.isfinite(share))
-        infinite = np.isinf(rate) | (rate >= _SURELY_INFINITE) | large
+    share = requests / rate / window  # of the run that the sending took
+    large = (rate >= _PERHAPS_INFINITE) & ((share < 0.05) | ~np.isfinite(share))
+    infinite = np.isinf(rate) | (rate >= _SURELY_INFINITE) | large
     guessed = infinite & large & (rate < _SURELY_INFINITE)
     if guessed.any():
         header = frame.headers[("request_rate", _VALUE)]
@@ -66,11 +65,10 @@ def _arrival(frame: Frame, infinite: Bools) -> None:
         concurrency = np.where(burst, requests, concurrency)
         frame.numbers[("concurrency", _VALUE)] = concurrency
     arrival = np.full(frame.n, "", dtype=object)
-    with np.errstate(invalid="ignore"):
-        arrival[np.isfinite(frame.number("batch_size"))] = str(Arrival.BATCH)
-        arrival[np.isfinite(concurrency)] = str(Arrival.CLOSED)
-        arrival[np.isfinite(rate) & (np.isnan(burstiness) | (burstiness == 1))] = str(Arrival.POISSON)
-        arrival[np.isfinite(rate) & np.isfinite(burstiness) & (burstiness != 1)] = ""
+    arrival[np.isfinite(frame.number("batch_size"))] = str(Arrival.BATCH)
+    arrival[np.isfinite(concurrency)] = str(Arrival.CLOSED)
+    arrival[np.isfinite(rate) & (np.isnan(burstiness) | (burstiness == 1))] = str(Arrival.POISSON)
+    arrival[np.isfinite(rate) & np.isfinite(burstiness) & (burstiness != 1)] = ""
     given = per_text(frame.text("arrival"), str.lower)
     unknown = [text for text in set(given.tolist()) - {""} if text not in set(Arrival)]
     if unknown:
@@ -85,8 +83,7 @@ def _real_lengths(frame: Frame) -> None:
     requests = np.where(np.isnan(completed), frame.number("requests"), completed)
     for total, metric in (("total_input_tokens", "input_tokens"), ("total_output_tokens", "output_tokens")):
         key = (metric, Statistic.MEAN)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mean = np.where(requests > 0, frame.number(total) / requests, np.nan)
+        mean = np.where(requests > 0, frame.number(total) / requests, np.nan)
         if np.isfinite(mean).any():
             known = frame.numbers.get(key, np.full(frame.n, np.nan))
             frame.numbers[key] = np.where(np.isnan(known), mean, known)

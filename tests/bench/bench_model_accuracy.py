@@ -1,8 +1,6 @@
 """How far off are the raw and the learned model, on groups (model × platform × engine) that the fit has not seen?
 
-    servecast import All_results.csv --db history.duckdb       # github.com/argonne-lcf/LLM-Inference-Bench, Plots/
-    servecast import results/ --set platform=h200 --from-path '{_}_{engine}_tp{tp}_isl{isl}_osl{osl}_conc{concurrency}' \
-        --db history.duckdb                                    # github.com/SemiAnalysisAI/InferenceX
+    servecast import All_results.csv --db history.duckdb     # Plots/ of github.com/argonne-lcf/LLM-Inference-Bench
     python tests/bench/bench_model_accuracy.py history.duckdb
 
 Prints one line per metric and method: median and 90th percentile of |log(measured / predicted)|, MAPE, bias, and the

@@ -23,7 +23,8 @@ from perfdb.store.store import Store
 _RUN = {
     "date": "20260216-144038", "backend": "vllm", "model_id": "Qwen/Qwen3-8B", "num_prompts": 160,
     "request_rate": "inf", "max_concurrency": 16, "duration": 202.5, "completed": 160, "request_throughput": 0.79,
-    "output_throughput": 101.0, "mean_ttft_ms": 748.5, "p99_ttft_ms": 2787.0, "mean_tpot_ms": 60.25, "api_key": "hush-hush",
+    "output_throughput": 101.0, "mean_ttft_ms": 748.5, "p99_ttft_ms": 2787.0, "mean_tpot_ms": 60.25,
+    "api_key": "hush-hush",
 }  # fmt: skip
 SAMPLES: dict[str, tuple[str, str, int]] = {
     "generic": (
@@ -163,8 +164,7 @@ def test_damaged_files_end_in_one_clear_error_or_in_accounted_rows(
     path.write_bytes(bytes(content))
     try:
         batches = read(name, path)
-    except ServecastError as error:
-        assert str(error)
+    except ServecastError:
         return
     rows = [row for batch in batches for row in batch.rows.tolist()]
     assert len(rows) == len(set(rows))

@@ -46,6 +46,7 @@ def test_fitting_twice_gives_the_same_trees() -> None:
 
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=200), st.integers(1, 8))
+@settings(deadline=None)
 def test_folds_cover_every_row_once_and_never_split_a_group(labels: list[int], count: int) -> None:
     names = np.array(labels)
     masks = list(folds(names, count))
@@ -56,7 +57,7 @@ def test_folds_cover_every_row_once_and_never_split_a_group(labels: list[int], c
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 def test_conformal_sd_covers_ninety_percent_of_what_it_saw(seed: int) -> None:
     rng = np.random.default_rng(seed)
     errors, labels = rng.standard_t(3, 500), np.repeat(np.arange(50), 10)

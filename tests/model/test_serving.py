@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.architecture import resolve_model
@@ -34,6 +34,7 @@ def value(found: Serving, name: str) -> float:
 
 
 @given(st.integers(1, 128), st.integers(16, 2048), st.integers(8, 512))
+@settings(deadline=None)
 def test_littles_law_where_nothing_queues(concurrency: int, isl: int, osl: int) -> None:
     """Closed loop: output tokens/s = concurrency · osl / e2e, when slots and KV cache suffice."""
     found = answer(closed(concurrency, isl, osl, requests=100_000), max_num_seqs=256)
@@ -44,6 +45,7 @@ def test_littles_law_where_nothing_queues(concurrency: int, isl: int, osl: int) 
 
 
 @given(st.integers(1, 128), st.integers(16, 4096), st.integers(2, 512))
+@settings(deadline=None)
 def test_e2e_is_ttft_and_the_rest(concurrency: int, isl: int, osl: int) -> None:
     found = answer(closed(concurrency, isl, osl))
     assert value(found, "e2e_s") == pytest.approx(value(found, "ttft_s") + (osl - 1) * value(found, "tpot_s"))
@@ -60,6 +62,7 @@ def test_requests_beyond_the_slots_wait_for_one() -> None:
 
 
 @given(st.integers(1, 7), st.integers(1, 64))
+@settings(deadline=None)
 def test_more_concurrency_never_lowers_throughput_much_or_tpot(log_small: int, more: int) -> None:
     small = 2**log_small
     before, after = answer(closed(small)), answer(closed(small + more))
@@ -110,6 +113,7 @@ def test_an_idle_server_takes_one_prompts_time() -> None:
 
 
 @given(st.floats(0.1, 60.0), st.floats(1.0, 2.0))
+@settings(deadline=None)
 def test_a_higher_rate_never_waits_less(rate: float, factor: float) -> None:
     before, after = rates(rate), rates(rate * factor)
     assert value(after, "e2e_s") >= 0.98 * value(before, "e2e_s")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.architecture import Architecture, resolve_model
@@ -105,6 +105,7 @@ def test_a_small_physical_batch_reads_the_weights_again() -> None:
 
 
 @given(st.floats(1.0, 4.0), st.integers(1, 256), st.integers(1, 32768))
+@settings(deadline=None)
 def test_more_bandwidth_or_compute_is_never_slower(factor: float, sequences: int, kv: int) -> None:
     base = platform("h100_sxm")
     wider = replace(base, bandwidth_bytes_s=base.bandwidth_bytes_s * factor)
@@ -116,6 +117,7 @@ def test_more_bandwidth_or_compute_is_never_slower(factor: float, sequences: int
 
 
 @given(st.integers(1, 64), st.integers(1, 64), st.integers(1, 256), st.integers(1, 32768))
+@settings(deadline=None)
 def test_more_layers_sequences_or_cache_are_never_faster(layers: int, more: int, sequences: int, kv: int) -> None:
     small, large = replace(LLAMA, layers=layers), replace(LLAMA, layers=layers + more)
     load = decode(sequences, kv)
@@ -163,6 +165,7 @@ def test_a_llama_cpp_server_reserves_all_its_slots() -> None:
 
 
 @given(st.floats(1.0, 8.0), st.integers(1, 8), st.integers(1, 300_000))
+@settings(deadline=None)
 def test_more_memory_never_makes_a_config_infeasible(factor: float, tp: int, length: int) -> None:
     base = platform("h100_sxm")
     larger = replace(base, memory_bytes=base.memory_bytes * factor)

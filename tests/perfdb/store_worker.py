@@ -18,9 +18,9 @@ from perfdb.store import Store
 ROWS = 3000
 WHOLE = f"""
 SELECT count(*) FROM (
-    SELECT s.source_id, count(DISTINCT p.point_id) AS points, count(m.value) AS numbers
-    FROM sources s LEFT JOIN operating_points p USING (source_id) LEFT JOIN measurements m USING (point_id)
-    GROUP BY ALL HAVING points <> {ROWS} OR numbers <> 2 * {ROWS}
+    SELECT source_id, count(DISTINCT point_id) AS points, count(value) AS numbers, count(s.path) AS named
+    FROM sources s FULL JOIN operating_points p USING (source_id) FULL JOIN measurements m USING (point_id)
+    GROUP BY source_id HAVING points <> {ROWS} OR numbers <> 2 * {ROWS} OR named <> numbers
 )"""
 """Files that are not there as a whole."""
 

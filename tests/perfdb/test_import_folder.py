@@ -104,7 +104,7 @@ SKIPPED: dict[str, tuple[bytes, str]] = {
     "blank.csv": (b" \n \n", "blanks"),
     "lfs.csv": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "Git LFS pointer"),
     "binary.csv": (b"tp,ttft\n\x00\x01,2\n", "binary"),
-    "latin.csv": (b"tp,mean_ttft_ms,note\n1,50,caf\xe9\n", "0xe9 near byte 28 is not UTF-8"),
+    "latin.csv": (b"tp,mean_ttft_ms,note\n1,50,caf\xe9\n", "0xe9 near byte 29 is not UTF-8"),
     "utf16.csv": ("tp,mean_ttft_ms\n1,5\n".encode("utf-16"), "UTF-16"),
     "header.csv": (b"tp,mean_ttft_ms\n", "no record"),
     "other.csv": (b"name,colour\nx,red\n", "no column is a metric that we know ('name', 'colour')"),

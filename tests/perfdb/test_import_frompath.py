@@ -24,7 +24,7 @@ from perfdb.importers.frompath import PathPattern
         ("itl{isl}_otl{osl}.json", "a/b/itl5000_otl200.json", {"isl": "5000", "osl": "200"}),
         ("{platform}/{_}/tp{tp}.csv", "/data/h100/any/tp2.csv", {"platform": "h100", "tp": "2"}),
         ("tp{tp}.json", "run_tp2.json", None),
-        ("{platform}/tp{tp}.csv", "tp2.csv", None),
+        ("{platform}/{_}/{_}/tp{tp}.csv", "tp2.csv", None),
         (r"re:tp(?P<tp>\d+).*-x(?P<config__rope>\w+)", "/a/tp4/z-xyarn.json", {"tp": "4", "config.rope": "yarn"}),
     ],
 )

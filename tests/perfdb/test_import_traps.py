@@ -95,6 +95,13 @@ def test_t2_the_batch_of_llamacpp_rows_is_n_batch(read: Read) -> None:
     assert said(batch, "n_batch", "6 llamacpp rows")
 
 
+def test_t2_rows_of_batch_one_do_not_outvote_the_others(read: Read) -> None:
+    text = ARGONNE + argonne("llama.cpp", counts=False, batches=(1,) * 30 + (64,))
+    batch = read(text, bare=True)
+    assert json.loads(batch.context["config"][-1]) == {"n_batch": 64}
+    assert batch.values[("total_tps", VALUE)][-1] == pytest.approx(2048 / (0.5 + 1024 * 64 / 2000))
+
+
 def test_t2_elsewhere_such_a_batch_is_kept_as_extra(read: Read) -> None:
     batch = read(ARGONNE + argonne("vLLM", counts=False), bare=True)
     assert "batch_size" not in batch.context
@@ -120,6 +127,21 @@ def test_t3_an_undecidable_throughput_is_kept_aside(read: Read) -> None:
     assert {key[0] for key in batch.values} == {"ttft_s"}
     assert extra(batch)["throughput"] == 950
     assert said(batch, "does not say whether output, total or request")
+
+
+def test_t3_two_readings_that_are_too_close_are_not_chosen_between(read: Read) -> None:
+    """With 5 input and 2000 output tokens, total and output throughput are the same number."""
+    rows = "".join(f"{rate},5,2000,{rate * 2001 * (1 + 0.004 * (-1) ** k)}\n" for k, rate in enumerate((1.5, 2.5, 7.0)))
+    batch = read("request_throughput,isl,osl,throughput\n" + rows)
+    assert {key[0] for key in batch.values} == {"request_tps"}
+    assert said(batch, "does not say whether")
+
+
+def test_t3_two_clocks_of_one_run_may_differ_by_some_percent(read: Read) -> None:
+    rows = "".join(f"{b},2048,2048,{70 + b},{b * 4096 / (70 + b) * 0.95}\n" for b in (4, 8, 16, 32))
+    batch = read("batch_size,isl,osl,Latency (s),Throughput\n" + rows)
+    assert len(batch.values[("total_tps", VALUE)]) == 4
+    assert "derived" not in extra(batch)["import"]
 
 
 def test_t3_a_map_names_it(read: Read) -> None:
@@ -155,14 +177,13 @@ def test_t3_per_device_and_per_user_keep_their_own_names(read: Read) -> None:
         ('"D(100,1000)"', 100, 1000, "D(100,1000)"),
         ('"N(480,240)/(300,150)"', 480, 300, "N(480,240)/(300,150)"),
         ('"U(1,9)/(2,6)"', 5, 4, "U(1,9)/(2,6)"),
-        ("pp2048 @ d32768", 34816, 0, None),
+        ("pp2048 @ d32768", 34816, 0, "pp2048 @ d32768"),
     ],
 )
-def test_t4_encoded_lengths(read: Read, text: str, isl: float, osl: float, notation: str | None) -> None:
+def test_t4_encoded_lengths(read: Read, text: str, isl: float, osl: float, notation: str) -> None:
     batch = read(f"scenario,mean_ttft_ms\n{text},100\n")
     assert (batch.context["isl"][0], batch.context["osl"][0]) == (isl, osl)
-    found = batch.context.get("lengths")
-    assert (None if found is None else found[0]) == notation
+    assert batch.context["lengths"][0] == notation
 
 
 def test_t4_one_column_for_both_lengths_may_be_encoded(read: Read) -> None:

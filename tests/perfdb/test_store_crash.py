@@ -55,6 +55,35 @@ def test_killed_while_recording_keeps_every_committed_experiment(tmp_path: Path)
         assert all(len(e.points) == 2 for e in stored)
 
 
+@pytest.mark.parametrize(
+    ("mode", "last_step"),
+    [
+        ("ingest", "perfdb.store.ingest.add_source"),
+        ("ingest", "perfdb.store.ingest._write_measurements"),
+        ("record", "perfdb.store.experiments._insert_points"),
+    ],
+)
+def test_killed_within_a_transaction_leaves_nothing_of_it(tmp_path: Path, mode: str, last_step: str) -> None:
+    path = tmp_path / "crash.duckdb"
+    assert start(mode, path, 0, 1).communicate(timeout=60)[1] == ""
+    module = last_step.rpartition(".")[0]
+    code = f"""
+import os, runpy, sys, {module}
+{last_step} = lambda *_: os.kill(os.getpid(), 9)
+sys.argv = ["", {mode!r}, {str(path)!r}, "1", "1"]
+runpy.run_path({str(WORKER)!r}, run_name="__main__")
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    tables = Store(path).info()["tables"]
+    if mode == "ingest":
+        assert Store(path).sql(WHOLE).rows == [[0]]
+        assert tables["sources"] == 1
+    else:
+        assert (tables["experiments"], tables["operating_points"], tables["measurements"]) == (1, 2, 6)
+    assert start(mode, path, 1, 1).communicate(timeout=60)[1] == ""
+    assert Store(path).info()["tables"]["operating_points"] == 2 * tables["operating_points"]
+
+
 def test_two_readers_and_a_writer_see_only_whole_files(tmp_path: Path) -> None:
     path = tmp_path / "shared.duckdb"
     processes = [start("ingest", path, 0, 12), start("read", path, 0, 40), start("read", path, 0, 40)]

@@ -73,9 +73,9 @@ def test_a_server_that_is_never_ready_times_out(local, fake, tmp_path, mode):
 
 
 def test_a_load_that_hangs_times_out_and_keeps_what_was_measured(local, fake, tmp_path):
-    result = result_of(local, fake.fake_job(tmp_path, {"mode": "hangs"}, run_timeout_s=1.0))
+    result = result_of(local, fake.fake_job(tmp_path, {"mode": "hangs"}, run_timeout_s=3.0))
     assert result.outcome is Outcome.TIMEOUT
-    assert result.points[0].value("success_rate") == pytest.approx(4 / 12)
+    assert 0 < result.points[0].value("success_rate") <= 4 / 12
 
 
 def test_requests_that_hang_are_counted_as_failed(fake, tmp_path):
