@@ -101,7 +101,10 @@ def condition(
     spread = float(rows_prior.log_sd[known].mean())
     process = _fitted(encoded.rows[known], values, means[n:], z[n:], encoded.groups, spread, validated)
     mean, sd = process.predict(encoded.asked, means[:n], z[:n])
-    sd = np.minimum(np.hypot(sd, process.noise_sd), np.hypot(prior.log_sd, process.noise_sd))
+    # A process over few rows trusts its slopes too much: on 236 public scenarios with one row left out (3 to 5 kept)
+    # 72 % of its 90 % intervals held, with this share of the prior's doubt 91 %.
+    doubt = np.hypot(sd, prior.log_sd / np.sqrt(known.sum()))
+    sd = np.hypot(np.minimum(doubt, prior.log_sd), process.noise_sd)
     return _measured_rows(mean, sd, encoded.same[:, known], values)
 
 

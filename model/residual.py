@@ -23,9 +23,10 @@ from model.trees import Trees, fit_trees
 
 Ints = npt.NDArray[np.int64]
 
-PRIOR_SD: Mapping[str, float] = {"ttft_s": 0.8, "tpot_s": 0.5, "e2e_s": 0.6}
-"""sd of log(measured / roofline) without any history. See tests/bench/bench_model_accuracy.py for the errors of the raw
-model on public measurements that these round up."""
+PRIOR_SD: Mapping[str, float] = {"ttft_s": 1.3, "tpot_s": 1.2, "e2e_s": 1.2}
+"""sd of log(measured / roofline) without any history. On a public set of 4,687 static batches (119 groups of model,
+platform and engine) nine tenths of the raw |log errors| of e2e are below 2.04, which is 1.645 · 1.24; the time to first
+token, which queueing makes harder, is taken as a little worse. `tests/bench/bench_model_accuracy.py` prints them."""
 ENOUGH = 200
 ENOUGH_GROUPS = 4
 FOLDS = 5

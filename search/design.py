@@ -8,7 +8,7 @@ from model.prediction import Floats
 from search.belief import believe
 from search.plan import Choice, Ints, State
 
-CANDIDATES = 64
+CANDIDATES = 256
 """Random configs that compete for each place of the design: enough to spread, few enough not to seek only corners."""
 
 

@@ -157,7 +157,7 @@ def test_the_stop_waits_for_the_design_and_is_sure_once_the_front_is_measured():
 def test_the_chance_of_enough_rises_with_what_is_measured():
     order = np.argsort(truth()[:, 1])[::-1]
     chances = []
-    for rows in (order[:8], np.arange(N)[::2]):
+    for rows in (order[:8], np.random.default_rng(0).permutation(N)[:40]):
         state = state_of(rows)
         belief = believe(state)
         assert belief is not None

@@ -124,7 +124,7 @@ def test_a_grid_that_does_not_fit_the_budget_is_swept_in_a_fixed_shuffle():
 def test_what_cannot_be_replayed_is_said():
     grid, values = recorded(3)
     with pytest.raises(InputError, match="no rows"):
-        replay(grid.take([]), values[:0], OBJECTIVES, [], "active", 3, [0])
+        replay(grid.take(np.zeros(0, np.int64)), values[:0], OBJECTIVES, [], "active", 3, [0])
     with pytest.raises(InputError, match="a budget of 0"):
         replay(grid, values, OBJECTIVES, range(3), "active", 0, [0])
     with pytest.raises(InputError, match="one row of values per config"):
