@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfdb.errors import InputError
-from perfdb.importers.fields import field_meaning
+from perfdb.importers.table.fields import field_meaning
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from perfdb.batch import Batch
 from perfdb.errors import FileError
-from perfdb.importers.assemble import assemble
-from perfdb.importers.cells import Texts
-from perfdb.importers.dialect import meaning
-from perfdb.importers.fields import Kind, field_meaning
 from perfdb.importers.importer import Importer, ReadSettings
-from perfdb.importers.textfile import HEAD_BYTES, delimiter_of, header_of, read_table
+from perfdb.importers.table.assemble import assemble
+from perfdb.importers.table.cells import Texts
+from perfdb.importers.table.dialect import meaning
+from perfdb.importers.table.fields import Kind, field_meaning
+from perfdb.importers.table.textfile import HEAD_BYTES, delimiter_of, header_of, read_table
 from perfdb.metrics import METRICS
 
 _LIST = re.compile(r"^\s*\[\s*-?\d")

@@ -10,13 +10,13 @@ from typing import Any
 
 from perfdb.batch import ImportCounts
 from perfdb.errors import FileError, InputError, UnknownNameError
-from perfdb.importers.bind import is_numeric
-from perfdb.importers.cells import number
-from perfdb.importers.fields import field_meaning
 from perfdb.importers.frompath import PathPattern
 from perfdb.importers.importer import ColumnRule
-from perfdb.importers.lengths import parse_lengths
 from perfdb.importers.sniff import importer
+from perfdb.importers.table.bind import is_numeric
+from perfdb.importers.table.cells import number
+from perfdb.importers.table.fields import field_meaning
+from perfdb.importers.table.lengths import parse_lengths
 from perfdb.records import Arrival, Origin, Outcome
 
 
@@ -96,7 +96,7 @@ def _rule(path: Path, name: str, rule: Any) -> ColumnRule:
     field_meaning(rule["field"], "field of the column map")
     unit = str(rule.get("unit", ""))
     if unit:
-        from perfdb.importers.dialect import known_units, unit_of
+        from perfdb.importers.table.dialect import known_units, unit_of
 
         if not unit_of(unit):
             raise InputError.at(f"{path}, {name!r}", f"unknown unit {unit!r}", f"one of {', '.join(known_units())}")

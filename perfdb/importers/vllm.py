@@ -11,11 +11,11 @@ import numpy as np
 
 from perfdb.batch import BadRow, Batch
 from perfdb.errors import FileError
-from perfdb.importers.assemble import assemble
-from perfdb.importers.cells import Texts
 from perfdb.importers.content import whole_text
-from perfdb.importers.frame import Table
 from perfdb.importers.importer import Importer, ReadSettings
+from perfdb.importers.table.assemble import assemble
+from perfdb.importers.table.cells import Texts
+from perfdb.importers.table.frame import Table
 
 _KEYS = (b'"num_prompts"', b'"request_rate"', b'"completed"', b'"model_id"')
 _CLIENT = "vllm bench serve"

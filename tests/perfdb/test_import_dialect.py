@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from perfdb.errors import UnknownNameError
-from perfdb.importers.dialect import meaning
-from perfdb.importers.fields import Kind, field_meaning, parameter_of
+from perfdb.importers.table.dialect import meaning
+from perfdb.importers.table.fields import Kind, field_meaning, parameter_of
 from perfdb.metrics import METRICS, Statistic
 
 

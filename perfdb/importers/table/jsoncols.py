@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from perfdb.importers.cells import Texts, constant, number, per_text, said
-from perfdb.importers.redact import redact
+from perfdb.importers.table.cells import Texts, constant, number, per_text, said
+from perfdb.importers.table.redact import redact
 from perfdb.records import Scalar, canonical_json
 
 _LARGEST_EXACT = 2**53

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from perfdb.importers.cells import Texts
-from perfdb.importers.frame import Table
+from perfdb.importers.table.cells import Texts
+from perfdb.importers.table.frame import Table
 
 DELIMITERS = (",", "\t", ";", "|")
 HEAD_BYTES = 65536

@@ -9,21 +9,21 @@ import numpy as np
 import numpy.typing as npt
 
 from perfdb.batch import BadRow, Batch
-from perfdb.importers.bind import bind
-from perfdb.importers.cells import Bools, Texts, factorize, none_where_blank, said
-from perfdb.importers.checks import flag_odd, reject_impossible, reject_text, reject_unusable
-from perfdb.importers.factors import flag_hidden_factor
-from perfdb.importers.fields import NUMERIC_CONTEXT, TEXT_CONTEXT, parameter_of
-from perfdb.importers.frame import Frame, Table
 from perfdb.importers.importer import ReadSettings
-from perfdb.importers.jsoncols import json_objects
-from perfdb.importers.lengths import settle_lengths
-from perfdb.importers.names import settle_names
-from perfdb.importers.outcomes import settle_outcomes, zeros_are_missing
-from perfdb.importers.redact import redact
-from perfdb.importers.throughput import settle_throughput
-from perfdb.importers.units import settle_units
-from perfdb.importers.workload import real_numbers, settle_workload
+from perfdb.importers.table.bind import bind
+from perfdb.importers.table.cells import Bools, Texts, factorize, none_where_blank, said
+from perfdb.importers.table.checks import flag_odd, reject_impossible, reject_text, reject_unusable
+from perfdb.importers.table.factors import flag_hidden_factor
+from perfdb.importers.table.fields import NUMERIC_CONTEXT, TEXT_CONTEXT, parameter_of
+from perfdb.importers.table.frame import Frame, Table
+from perfdb.importers.table.jsoncols import json_objects
+from perfdb.importers.table.lengths import settle_lengths
+from perfdb.importers.table.names import settle_names
+from perfdb.importers.table.outcomes import settle_outcomes, zeros_are_missing
+from perfdb.importers.table.redact import redact
+from perfdb.importers.table.throughput import settle_throughput
+from perfdb.importers.table.units import settle_units
+from perfdb.importers.table.workload import real_numbers, settle_workload
 from perfdb.metrics import METRICS
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perfdb.importers.cells import Bools, Floats, Texts, constant, factorize
-from perfdb.importers.frame import Frame
-from perfdb.importers.scales import SCALES
-from perfdb.importers.units import lengths
+from perfdb.importers.table.cells import Bools, Floats, Texts, constant, factorize
+from perfdb.importers.table.frame import Frame
+from perfdb.importers.table.scales import SCALES
+from perfdb.importers.table.units import lengths
 from perfdb.metrics import Statistic
 
 _VALUE = Statistic.VALUE
@@ -69,7 +69,7 @@ def _convert_declared(frame: Frame) -> None:
     units = frame.text("unit")
     declared = frame.units.get(("throughput", _VALUE), "")
     if "unit" in frame.texts:
-        from perfdb.importers.dialect import unit_of
+        from perfdb.importers.table.dialect import unit_of
 
         codes, uniques = factorize(units)
         read = np.array([unit_of(text) or declared for text in uniques], dtype=object)[codes]

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from perfdb.batch import BadRow
-from perfdb.importers.cells import Bools, Floats, Texts
-from perfdb.importers.fields import Meaning
-from perfdb.importers.redact import redact
+from perfdb.importers.table.cells import Bools, Floats, Texts
+from perfdb.importers.table.fields import Meaning
+from perfdb.importers.table.redact import redact
 from perfdb.metrics import Statistic
 
 Key = tuple[str, Statistic]

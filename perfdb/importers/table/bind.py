@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from perfdb.importers.cells import Bools, Floats, Texts, constant, is_blank, per_text, to_numbers
-from perfdb.importers.dialect import meaning, unit_of
-from perfdb.importers.fields import NUMERIC_CONTEXT, TEXT_HELPERS, Kind, Meaning, field_meaning
-from perfdb.importers.frame import Column, Frame, Key, Table
 from perfdb.importers.importer import ReadSettings
-from perfdb.importers.redact import MARK, is_secret_name, redact
-from perfdb.importers.scales import SCALES
+from perfdb.importers.table.cells import Bools, Floats, Texts, constant, is_blank, per_text, to_numbers
+from perfdb.importers.table.dialect import meaning, unit_of
+from perfdb.importers.table.fields import NUMERIC_CONTEXT, TEXT_HELPERS, Kind, Meaning, field_meaning
+from perfdb.importers.table.frame import Column, Frame, Key, Table
+from perfdb.importers.table.redact import MARK, is_secret_name, redact
+from perfdb.importers.table.scales import SCALES
 from perfdb.metrics import Statistic
 
 

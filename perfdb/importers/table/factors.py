@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from perfdb.importers.cells import factorize
-from perfdb.importers.fields import NUMERIC_CONTEXT
-from perfdb.importers.frame import Frame
-from perfdb.importers.outcomes import failed
+from perfdb.importers.table.cells import factorize
+from perfdb.importers.table.fields import NUMERIC_CONTEXT
+from perfdb.importers.table.frame import Frame
+from perfdb.importers.table.outcomes import failed
 
 FAR_APART = 1.5
 """Values of one metric on one key that differ by more than this factor are in conflict."""

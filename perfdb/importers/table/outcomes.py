@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 
-from perfdb.importers.cells import Bools, Floats, factorize, per_text, says_oom
-from perfdb.importers.frame import Frame, listing
+from perfdb.importers.table.cells import Bools, Floats, factorize, per_text, says_oom
+from perfdb.importers.table.frame import Frame, listing
 from perfdb.metrics import METRICS, Statistic
 from perfdb.records import Outcome
 

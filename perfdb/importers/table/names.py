@@ -10,9 +10,9 @@ from perfdb.errors import UnknownNameError
 from perfdb.facts.engines import engine
 from perfdb.facts.models import canonical_model
 from perfdb.facts.platforms import canonical_platform, other_variants
-from perfdb.importers.cells import Texts, factorize
-from perfdb.importers.frame import Frame, listing
-from perfdb.importers.redact import redact
+from perfdb.importers.table.cells import Texts, factorize
+from perfdb.importers.table.frame import Frame, listing
+from perfdb.importers.table.redact import redact
 from perfdb.metrics import Statistic
 
 

@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 
 from perfdb.errors import UnknownNameError
-from perfdb.importers.fields import HELPERS, SET_FIELDS, Kind, Meaning, engine_parameters, field_meaning
+from perfdb.importers.table.fields import HELPERS, SET_FIELDS, Kind, Meaning, engine_parameters, field_meaning
 from perfdb.metrics import METRICS, Statistic
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perfdb.importers.cells import Bools, Floats, Texts, factorize
-from perfdb.importers.frame import Frame, Key
+from perfdb.importers.table.cells import Bools, Floats, Texts, factorize
+from perfdb.importers.table.frame import Frame, Key
 from perfdb.metrics import Statistic
 
 _NUMBER = r"\d+(?:\.\d+)?"

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from perfdb.importers.cells import Bools, Floats, factorize, per_text
-from perfdb.importers.fields import parameter_of
-from perfdb.importers.frame import Frame
+from perfdb.importers.table.cells import Bools, Floats, factorize, per_text
+from perfdb.importers.table.fields import parameter_of
+from perfdb.importers.table.frame import Frame
 from perfdb.metrics import Statistic
 from perfdb.records import Arrival, Origin
 

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from perfdb.importers.cells import Bools, Floats
-from perfdb.importers.frame import Frame, Key
-from perfdb.importers.outcomes import failed
+from perfdb.importers.table.cells import Bools, Floats
+from perfdb.importers.table.frame import Frame, Key
+from perfdb.importers.table.outcomes import failed
 from perfdb.metrics import METRICS, Statistic
 
 _LARGEST = {"s": 1e7, "tok/s": 1e10, "req/s": 1e8, "W": 1e8, "B": 1e16, "tok": 1e9}

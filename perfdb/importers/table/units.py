@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from perfdb.importers.cells import Floats, constant
-from perfdb.importers.frame import Frame, Key
-from perfdb.importers.scales import SCALES
+from perfdb.importers.table.cells import Floats, constant
+from perfdb.importers.table.frame import Frame, Key
+from perfdb.importers.table.scales import SCALES
 from perfdb.metrics import METRICS, Statistic
 
 _TIME_UNITS = ("s", "ms", "us", "ns")
