@@ -23,6 +23,7 @@ import numpy.typing as npt
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
+from model.gp_kernel import moments
 from model.prediction import Floats
 
 LENGTH = (np.log(2.0), 0.8)
@@ -35,9 +36,6 @@ SLOPE_SD = {True: 0.3, False: 1.0}
 
 MEMBERS = 4
 """How many θ are mixed; even."""
-
-CHUNK = 4096
-"""Rows predicted at a time: their covariances with the observations stay in the cache."""
 
 JITTER = 1e-8
 _ROOT5 = np.sqrt(5.0)
@@ -97,22 +95,25 @@ class GP:
             prior_mean: p, `n`.
             z: `n x p`; no columns where there are no slopes.
         """
-        mean, sd = np.empty(len(features)), np.empty(len(features))
-        for start in range(0, len(features), CHUNK):
-            part = slice(start, start + CHUNK)
-            means, variances = zip(*(self._at(m, features[part], z[part]) for m in self.members), strict=True)
-            mean[part] = np.mean(means, axis=0)
-            sd[part] = np.sqrt(np.mean(variances, axis=0) + np.var(means, axis=0))
+        means, variances = zip(*(self._at(member, features, z) for member in self.members), strict=True)
+        mean: Floats = np.mean(means, axis=0)
+        sd = np.sqrt(np.mean(variances, axis=0) + np.var(means, axis=0))
         return prior_mean + self.offset + self.unit * mean, self.unit * sd
 
     def _at(self, member: _Member, features: Floats, z: Floats) -> tuple[Floats, Floats]:
         """Mean and variance of one member, both `n`, in standardised units."""
-        cross = self._cross(member.theta, features, z)
-        spread = solve_triangular(member.factor, cross.T, lower=True, check_finite=False)
         scale, slope = np.exp(2 * member.theta[-3:-1])
-        before = 1.0 + scale + slope * (features**2).sum(axis=1) + self.slope_variance * (z**2).sum(axis=1)
-        variance = np.maximum(before - (spread**2).sum(axis=0), JITTER)
-        return cross @ member.weights, member.inflation**2 * variance
+        lengths, slopes = np.exp(-member.theta[self.groups]), (np.sqrt(slope), np.sqrt(self.slope_variance))
+        mean, variance = moments(
+            np.ascontiguousarray((features * lengths).T),
+            self.features * lengths,
+            np.ascontiguousarray(np.column_stack([features * slopes[0], z * slopes[1]]).T),
+            np.column_stack([self.features * slopes[0], self.z * slopes[1]]),
+            float(scale),
+            np.ascontiguousarray(member.factor),
+            member.weights,
+        )
+        return mean, member.inflation**2 * np.maximum(variance, JITTER)
 
     def sample(self, features: Floats, prior_mean: Floats, z: Floats, count: int, rng: np.random.Generator) -> Floats:
         """Joint draws of the noise-free values, `count x n`, in y's unit; n up to a few thousand (O(n³))."""
@@ -220,11 +221,8 @@ def fit(
     Raises:
         ValueError: shapes disagree, or a value is not finite.
     """
+    _check(features, y, prior_mean, z)
     t, d = features.shape
-    if y.shape != (t,) or prior_mean.shape != (t,) or len(z) != t:
-        raise ValueError(f"y, prior_mean and z need {t} rows, not {y.shape}, {prior_mean.shape} and {z.shape}")
-    if not (np.isfinite(y).all() and np.isfinite(prior_mean).all() and np.isfinite(features).all()):
-        raise ValueError("a Gaussian process needs finite features, values and prior means")
     groups = np.arange(d) if groups is None else groups
     residual = y - prior_mean
     offset = float(residual.mean()) if t else 0.0
@@ -236,6 +234,14 @@ def fit(
     data = _Data(_apart(features, features, groups), features @ features.T, fixed, (residual - offset) / unit)
     around = tuple(_member(theta, data) for theta in _spread(_mode(data), data))
     return GP(features, z, groups, offset, unit, slope_variance, around)
+
+
+def _check(features: Floats, y: Floats, prior_mean: Floats, z: Floats) -> None:
+    t = len(features)
+    if y.shape != (t,) or prior_mean.shape != (t,) or len(z) != t:
+        raise ValueError(f"y, prior_mean and z need {t} rows, not {y.shape}, {prior_mean.shape} and {z.shape}")
+    if not (np.isfinite(y).all() and np.isfinite(prior_mean).all() and np.isfinite(features).all()):
+        raise ValueError("a Gaussian process needs finite features, values and prior means")
 
 
 def _member(theta: Floats, data: _Data) -> _Member:

@@ -104,6 +104,21 @@ def _run(table: _Table, chooser: Strategy, budget: int, seed: int, n_initial: in
     return rows
 
 
+def _table(grid: Grid, values: Floats, objectives: tuple[Objective, ...], numbers: Ints) -> _Table:
+    """The first record of every config.
+
+    Raises:
+        InputError: there are no records, or shapes disagree.
+    """
+    if not len(values):
+        raise InputError.at("replay", "no rows", "at least one recorded config")
+    if len(grid) != len(values) or len(numbers) != len(values) or values.shape[1] != len(objectives):
+        raise InputError.at("replay", f"{len(grid)} configs and values {values.shape}", "one row of values per config")
+    first = _first_of_each(grid)
+    losses = to_loss(values[first], objectives)
+    return _Table(encode(grid.take(first)), values[first], losses, complete(losses), numbers[first], objectives)
+
+
 def replay(
     grid: Grid,
     values: Floats,
@@ -134,28 +149,16 @@ def replay(
         UnknownNameError: no strategy has that name.
         InputError: no records, a budget below 1, or shapes that disagree.
     """
-    if not len(values) or budget < 1:
-        what = f"a budget of {budget}" if len(values) else "no rows"
-        raise InputError.at("replay", what, "at least one recorded config and a budget of at least 1")
-    if len(grid) != len(values) or len(row_numbers) != len(values) or values.shape[1] != len(objectives):
-        raise InputError.at("replay", f"{len(grid)} configs and values {values.shape}", "one row of values per config")
-    first = _first_of_each(grid)
-    losses = to_loss(values[first], objectives)
-    table = _Table(
-        features=encode(grid.take(first)),
-        values=values[first],
-        losses=losses,
-        worked=complete(losses),
-        numbers=np.asarray(row_numbers)[first],
-        objectives=tuple(objectives),
-    )
+    if budget < 1:
+        raise InputError.at("replay", f"a budget of {budget}", "at least 1")
+    table = _table(grid, values, tuple(objectives), np.asarray(row_numbers))
     chooser: Strategy = GridSearch(budget) if strategy_name == "grid" else strategy(strategy_name)
     runs = []
     for seed in seeds:
         rows = _run(table, chooser, budget, seed, n_initial)
         order = tuple(int(number) for number in table.numbers[rows])
         runs.append(ReplayRun(seed, order, _shares(table, rows)))
-    return ReplayResult(chooser.name, len(first), tuple(runs))
+    return ReplayResult(chooser.name, len(table.numbers), tuple(runs))
 
 
 def _shares(table: _Table, rows: Ints) -> tuple[float, ...]:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from model.architecture import resolve_model
+from model.prediction import Estimate, GridPrediction
 from model.question import Question
 from model.surrogate import Surrogate
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.facts.engines import engine
 from perfdb.facts.platforms import platform
-from perfdb.records import Arrival, Scalar, Target, Workload
+from perfdb.records import Arrival, Grid, Scalar, Target, Workload
 from perfdb.store import Store
 from search.space import ConfigSpace, Parameter
 from servecast.output import cell_text, note, print_table
@@ -88,23 +90,28 @@ def whatif(asked: WhatIf, store: Store) -> dict[str, Any]:
     started = time.process_time()
     question = asked.question()
     answer = surrogate(store).predict(question, SHOWN)
-    table = {name: answer.metrics[name] for name in SHOWN if name in answer.metrics}
-    columns = {name: (estimate.mean, estimate.lo, estimate.hi) for name, estimate in table.items()}
-    rows = []
-    for row in range(len(question.grid)):
-        rows.append(
-            {
-                "config": dict(question.grid.config(row)) if asked.sets else {},
-                "feasible": bool(answer.feasible[row]),
-                "reason": answer.reasons.get(row),
-                **{
-                    name: {"mean": float(mean[row]), "lo": float(lo[row]), "hi": float(hi[row])}
-                    for name, (mean, lo, hi) in columns.items()
-                },
-                "provenance": str(answer.provenance[row]),
-            }
-        )
+    rows = _rows(answer, question.grid if asked.sets else None)
     return {"rows": rows, "configs": len(rows), "cpu_s": time.process_time() - started}
+
+
+def _rows(answer: GridPrediction, grid: Grid | None) -> list[dict[str, Any]]:
+    """One object per config; whole columns are turned at once, for a grid may have 100,000 rows."""
+    n = len(answer.feasible)
+    names = [] if grid is None else list(grid.columns)
+    cells = zip(*(grid.columns[name].tolist() for name in names), strict=True) if grid is not None else repeat((), n)
+    parts: dict[str, Iterable[Any]] = {
+        "config": (dict(zip(names, row, strict=True)) for row in cells),
+        "feasible": answer.feasible.tolist(),
+        "reason": map(answer.reasons.get, range(n)),
+        **{name: _intervals(answer.metrics[name]) for name in SHOWN if name in answer.metrics},
+        "provenance": answer.provenance.tolist(),
+    }
+    return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
+
+
+def _intervals(estimate: Estimate) -> list[dict[str, float]]:
+    ends = zip(estimate.mean.tolist(), estimate.lo.tolist(), estimate.hi.tolist(), strict=True)
+    return [{"mean": mean, "lo": lo, "hi": hi} for mean, lo, hi in ends]
 
 
 def workload_of(isl: float, osl: float, concurrency: int | None, rate: float | None, batch: int | None) -> Workload:

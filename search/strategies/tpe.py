@@ -34,7 +34,7 @@ class Tpe:
         chosen = initial_choices(state, count, rng)
         if len(chosen) == count:
             return chosen
-        space = _Space.of(state.features)
+        space = OptunaSpace.of(state.features)
         study = _study(state, space, int(rng.integers(2**31)))
         open_rows = np.setdiff1d(state.open_rows, [choice.row for choice in chosen])
         while len(chosen) < count:
@@ -49,7 +49,7 @@ class Tpe:
 
 
 @dataclass(frozen=True)
-class _Space:
+class OptunaSpace:
     """The grid as Optuna sees it: per parameter the level of each config, `n x q`, and whether levels have an order."""
 
     codes: Ints
@@ -57,7 +57,8 @@ class _Space:
     features: Floats
 
     @classmethod
-    def of(cls, features: Floats) -> _Space:
+    def of(cls, features: Floats) -> OptunaSpace:
+        """Read the parameters and their levels off the features, `n x d`."""
         groups = column_groups(features)
         codes = []
         for group in range(int(groups.max()) + 1):
@@ -88,7 +89,7 @@ class _Space:
         return int(rng.choice(open_rows[distance <= distance.min() + 1e-12]))
 
 
-def _study(state: State, space: _Space, seed: int) -> optuna.Study:
+def _study(state: State, space: OptunaSpace, seed: int) -> optuna.Study:
     """A study that holds every experiment of the state, with a sampler of that seed."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(state.n_initial, len(state.rows)))

@@ -24,7 +24,7 @@ from search.objective import Objective, complete, to_loss
 from search.plan import State
 from search.replay import replay
 from search.space import ConfigSpace
-from search.strategies.tpe import _Space
+from search.strategies.tpe import OptunaSpace
 
 BUDGET, SEEDS, INITIAL = 20, range(30), 5
 PER_GPU = (Objective.parse("throughput_per_gpu:max"), Objective.parse("latency:min"))
@@ -81,7 +81,7 @@ def nsga2(grid, values, objectives, seed):
     k, rng = len(objectives), np.random.default_rng(seed)
     empty = State(features, objectives, np.zeros(0, np.int64), np.zeros(0, bool), np.zeros((0, k)))
     rows = initial_rows(empty, INITIAL, rng).tolist()
-    space = _Space.of(features)
+    space = OptunaSpace.of(features)
     study = optuna.create_study(
         directions=["minimize"] * k, sampler=optuna.samplers.NSGAIISampler(population_size=10, seed=seed)
     )
@@ -109,7 +109,7 @@ def compare(benchmark, title, case):
     """Print the table, and hold the product to its promise: at least TPE at 15 runs, mean and tenth percentile."""
     tables = {name: shares(name, *case) for name in ("random", "nsga2", "tpe")}
     tables["active"] = benchmark.pedantic(shares, ("active", *case), rounds=1)
-    print(f"\n{title} (n = {len(case[1])}), mean/p10 of {len(SEEDS)} seeds")
+    print(f"\n{title} (n = {len(np.unique(encode(case[0]), axis=0))}), mean/p10 of {len(SEEDS)} seeds")
     for name, table in tables.items():
         cells = [f"@{b} {table[:, b - 1].mean():.3f}/{np.quantile(table[:, b - 1], 0.1):.3f}" for b in (10, 15, 20)]
         print(f"  {name:8s} " + "  ".join(cells))

@@ -8,6 +8,7 @@ from scipy.optimize import check_grad
 
 from model import gp
 from model.gp import fit
+from model.gp_kernel import BLOCK, moments
 from model.prediction import Z90
 
 
@@ -121,13 +122,29 @@ def test_draws_have_the_predicted_moments_and_move_together(data):
     assert np.corrcoef(draws[:, 0], draws[:, -1])[0, 1] > 0.99
 
 
-def test_chunks_do_not_show(data, monkeypatch):
-    x, y, new = data
-    fitted = fit(x, y, np.zeros(20), none(20))
-    whole = fitted.predict(new, np.zeros(200), none(200))
-    monkeypatch.setattr(gp, "CHUNK", 7)
-    parts = fitted.predict(new, np.zeros(200), none(200))
-    assert np.allclose(whole, parts)
+def test_the_compiled_moments_are_those_of_the_textbook():
+    rng = np.random.default_rng(0)
+    t, n, d = 7, 2 * BLOCK + 3, 3
+    seen, new, target = rng.random((t, d)), rng.random((n, d)), rng.standard_normal(t)
+
+    def covariance(left, right):
+        r = np.sqrt(5) * np.linalg.norm(left[:, None] - right[None], axis=2)
+        return 1 + 0.5 * left[:, :2] @ right[:, :2].T + 1.7 * (1 + r + r**2 / 3) * np.exp(-r)
+
+    known = covariance(seen, seen) + 0.01 * np.eye(t)
+    cross = covariance(new, seen)
+    weights = np.linalg.solve(known, target)
+    mean, variance = moments(
+        np.ascontiguousarray(new.T),
+        seen,
+        np.ascontiguousarray(np.sqrt(0.5) * new[:, :2].T),
+        np.ascontiguousarray(np.sqrt(0.5) * seen[:, :2]),
+        1.7,
+        np.linalg.cholesky(known),
+        weights,
+    )
+    assert mean == pytest.approx(cross @ weights)
+    assert variance == pytest.approx(np.diag(covariance(new, new) - cross @ np.linalg.solve(known, cross.T)))
 
 
 def test_wrong_shapes_and_values_are_refused():
