@@ -26,10 +26,10 @@ Ints = npt.NDArray[np.int64]
 PRIOR_SD: Mapping[str, float] = {"ttft_s": 0.8, "tpot_s": 0.7, "e2e_s": 0.7}
 UNFAMILIAR = 2.0
 """sd of log(measured / roofline) without any history, and how many times wider it is for accelerators that are not
-NVIDIA's, whose kernels the efficiencies of the roofline do not describe. On a public set of static batches nine tenths of
-the raw |log errors| of e2e are below 0.4 to 1.2 on NVIDIA devices (10 of 11 pairs of platform and engine; 1.645 · 0.7 is
-1.15) and below 1.4 to 4.0 on AMD and Intel GPUs. The time to first token, which queueing makes harder, is taken as a
-little worse. `tests/bench/bench_model_accuracy.py` prints them."""
+NVIDIA's, whose kernels the efficiencies of the roofline do not describe. On a public set of static batches nine tenths
+of the raw |log errors| of e2e are below 0.4 to 1.2 on NVIDIA devices (10 of 11 pairs of platform and engine;
+1.645 · 0.7 is 1.15) and below 1.4 to 4.0 on AMD and Intel GPUs. The time to first token, which queueing makes harder,
+is taken as a little worse. `tests/bench/bench_model_accuracy.py` prints them."""
 ENOUGH = 200
 ENOUGH_GROUPS = 4
 FOLDS = 5

@@ -35,11 +35,12 @@ def main() -> int:
     except OSError as error:
         _say(f"failed {error.strerror}: {command[0]}")
         return 127
+    strays: set[int] = set()
     try:
         _say(f"pid {server.pid}")
-        _watch(server, parent, woken)
+        _watch(server, parent, woken, strays)
     finally:
-        strays = _descendants(server.pid)
+        strays.update(_descendants(server.pid))
         _kill(server.pid, signal.SIGKILL)
         for stray in strays:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -49,8 +50,8 @@ def main() -> int:
     return 0
 
 
-def _watch(server: subprocess.Popen[bytes], parent: int, woken: int) -> None:
-    """Return when the server has ended or must be killed."""
+def _watch(server: subprocess.Popen[bytes], parent: int, woken: int, strays: set[int]) -> None:
+    """Return when the server has ended or must be killed. `strays` gains whom a server asked to end may leave."""
     while server.poll() is None:
         ready, _, _ = select.select([0, woken], [], [], _LOOK_AT_PARENT_S)
         if woken in ready:
@@ -59,6 +60,8 @@ def _watch(server: subprocess.Popen[bytes], parent: int, woken: int) -> None:
             asked = os.read(0, 64)
             if not asked or b"K" in asked:
                 return
+            # Once the server is gone nothing tells that its children in other sessions were its own.
+            strays.update(_descendants(server.pid))
             _kill(server.pid, signal.SIGTERM)
         # A forked sibling may hold the pipe open after our death; the parent's number cannot lie.
         if os.getppid() != parent:

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from perfdb.errors import InputError, UnknownNameError
-from perfdb.records import Grid
-from perfdb.store.scan import Scan, scan
+from perfdb.store.scan import scan
 from search.objective import Objective
-from search.replay import replay
+from search.replay import grid_of_text, replay
 from servecast.output import print_table
 
 
@@ -42,7 +41,7 @@ def replay_file(question: Question, strategy: str, budget: int, seeds: int) -> d
             raise UnknownNameError.of("column", name, rows.text)
     if not len(rows.rows):
         raise InputError.at(str(question.grid), "no row is left", "a --where that keeps at least one")
-    grid = Grid({name: _parameter(rows, name) for name in names})
+    grid = grid_of_text({name: rows.text[name].tolist() for name in names})
     values = np.column_stack([_numbers(rows.text[o.name]) for o in objectives])
     document: dict[str, Any] = replay(
         grid, values, tuple(objectives), rows.rows, strategy, budget, range(seeds)
@@ -57,12 +56,6 @@ def _names(text: str, flag: str) -> list[str]:
     if len(set(names)) < len(names):
         raise InputError.at(flag, "a column stands twice", "each once")
     return names
-
-
-def _parameter(rows: Scan, name: str) -> np.ndarray[Any, Any]:
-    """Numbers where every value is one (ordinal), else text (categorical)."""
-    numbers = _numbers(rows.text[name])
-    return numbers if np.isfinite(numbers).all() else np.asarray(rows.text[name], dtype=object)
 
 
 def _numbers(texts: Iterable[object]) -> np.ndarray[Any, np.dtype[np.float64]]:

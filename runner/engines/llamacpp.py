@@ -14,10 +14,10 @@ from typing import Any
 
 from perfdb.errors import EngineError, InputError, UnknownNameError
 from perfdb.facts.engines import engine
+from perfdb.lengths import longest
 from perfdb.records import Scalar
 from runner.engines.base import HttpCall, Launch
 from runner.execute import Job
-from runner.load.lengths import longest
 
 _SERVER = Path(__file__).resolve().with_name("llamacpp_server.py")
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from perfdb.lengths import longest
 from perfdb.records import Arrival, Workload
 from runner.load.client import Endpoint, RequestRecord, send
-from runner.load.lengths import longest
 from runner.load.plan import Request, Tokenizer, draw
 from runner.vocabulary import words
 

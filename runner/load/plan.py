@@ -6,8 +6,8 @@ import random
 from dataclasses import dataclass, replace
 
 from perfdb.errors import InputError
+from perfdb.lengths import lengths_of
 from perfdb.records import Arrival, Workload
-from runner.load.lengths import lengths_of
 from runner.vocabulary import words
 
 CLIENT = "servecast"

@@ -62,7 +62,7 @@ def test_values_keep_their_types():
         ({"objectives": ["ttft_s", "ttft"]}, "an objective stands twice"),
         ({"load": {"isl": 8, "osl": 8}}, "needs concurrency"),
         ({"load": {"isl": 8, "concurrency": 1}}, "no lengths"),
-        ({"load": {"lengths": "Q(1,2)", "concurrency": 1}}, r"D\(in,out\)"),
+        ({"load": {"lengths": "Q(1,2)", "concurrency": 1}}, r"not a distribution; expected D\(96,24\)"),
         ({"load": {"isl": 8, "osl": 8, "arrival": "poisson"}}, "needs request_rate"),
         ({"at": 2}, "names no operating point"),
         ({"colour": "red"}, "unknown field; known: name, model"),

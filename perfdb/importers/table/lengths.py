@@ -7,45 +7,44 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perfdb.errors import InputError
 from perfdb.importers.table.cells import Bools, Floats, Texts, factorize
 from perfdb.importers.table.frame import Frame, Key
+from perfdb.lengths import Lengths
 from perfdb.metrics import Statistic
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _PAIR = re.compile(rf"^({_NUMBER})\s*[/:x]\s*({_NUMBER})$")
-_FIXED = re.compile(rf"^D\(({_NUMBER}),\s*({_NUMBER})\)$", re.IGNORECASE)
-_SPREAD = re.compile(rf"^([NU])\(({_NUMBER}),\s*({_NUMBER})\)\s*/\s*\(({_NUMBER}),\s*({_NUMBER})\)$", re.IGNORECASE)
 _PREFILL = re.compile(rf"^pp({_NUMBER})(?:\s*@\s*d({_NUMBER}))?$", re.IGNORECASE)
 _DECODE = re.compile(rf"^tg({_NUMBER})(?:\s*@\s*d({_NUMBER}))?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Lengths:
-    """Nominal mean lengths in tokens, and the distribution in the field's notation ("" for one fixed length)."""
+class CellLengths:
+    """Nominal mean lengths in tokens, and the distribution in the field's notation ("" where only one was told)."""
 
     isl: float
     osl: float
     notation: str = ""
 
 
-def parse_lengths(text: str) -> Lengths | None:
+def parse_lengths(text: str) -> CellLengths | None:
     """Read "128/2048", "D(100,1000)", "N(480,240)/(300,150)", "U(1,9)/(1,9)", "pp2048 @ d32768" or "tg128".
 
     The mean of N is its first number, of U the middle of both. A depth ("@ d") counts as input. None: no such notation.
     """
     plain = text.strip()
-    if found := _FIXED.match(plain) or _PAIR.match(plain):
-        return Lengths(float(found[1]), float(found[2]), f"D({found[1]},{found[2]})")
-    if found := _SPREAD.match(plain):
-        a, b, c, d = (float(found[place]) for place in (2, 3, 4, 5))
-        if found[1].upper() == "N":
-            return Lengths(a, c, plain)
-        return Lengths((a + b) / 2, (c + d) / 2, plain)
+    if found := _PAIR.match(plain):
+        return CellLengths(float(found[1]), float(found[2]), f"D({found[1]},{found[2]})")
     if found := _PREFILL.match(plain):
-        return Lengths(float(found[1]) + float(found[2] or 0), 0.0)
+        return CellLengths(float(found[1]) + float(found[2] or 0), 0.0)
     if found := _DECODE.match(plain):
-        return Lengths(float(found[2] or 0), float(found[1]))
-    return None
+        return CellLengths(float(found[2] or 0), float(found[1]))
+    try:
+        lengths = Lengths.parse(plain)
+    except InputError:
+        return None
+    return CellLengths(lengths.isl, lengths.osl, plain)
 
 
 def settle_lengths(frame: Frame) -> None:

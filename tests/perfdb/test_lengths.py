@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfdb.errors import InputError
+from perfdb.lengths import Lengths, lengths_of, longest
 from perfdb.records import Workload
-from runner.load.lengths import Lengths, lengths_of, longest
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,15 @@ def test_samples_stay_inside_their_bounds_and_repeat(kind, pairs, seed):
     floor = (1, 1) if kind == "N" else (low_in, low_out)
     for pair in sample:
         assert all(f <= x <= m for f, x, m in zip(floor, pair, lengths.most(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [("D(96,24)", (96, 24)), ("N(480,240)/(300,150)", (480, 300)), ("U(1,9)/(2,8)", (5, 5)), ("U(199,49)", (100, 25))],
+)
+def test_mean_lengths(text, means):
+    lengths = Lengths.parse(text)
+    assert (lengths.isl, lengths.osl) == means
 
 
 def test_a_normal_sample_has_its_mean():
