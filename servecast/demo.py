@@ -61,10 +61,10 @@ def _task_text(out: Path) -> str:
         "max_quality_loss": MAX_QUALITY_LOSS,
         "engine": "llamacpp",
         "platform": "local",
-        "load": {"lengths": "D(96,24)", "concurrency": 8, "requests": 24, "warmup_requests": 2},
+        "load": {"lengths": "D(96,24)", "concurrency": 8, "requests": 40, "warmup_requests": 2},
         "space": {
             "n_parallel": [1, 2, 4, 8],
-            "n_batch": [128, 512, 2048],
+            "n_batch": [64, 128, 2048],
             "n_ubatch": [32, 128, 512],
             "threads": sorted({1, cores}),
             "kv_type": ["f16", "q8_0"],
