@@ -95,6 +95,7 @@ def experiment_of(tuning: Tuning, planned: Planned, result: JobResult, executor:
         target=target,
         outcome=result.outcome,
         selection_reason=planned.reason,
+        detail=planned.detail,
         points=tuple(_with_derived(tuning, planned, point) for point in result.points),
         predicted=planned.predicted,
         error=result.error,

@@ -105,7 +105,7 @@ def _front_entry(
 def _predicted_grid(tuning: Tuning, experiments: Sequence[Experiment], most: int = 2000) -> dict[str, Any]:
     """Predictions of unmeasured configs for the plots: all of them, or an even sample of a large grid."""
     belief = tuning.belief(experiments)
-    open_rows = np.flatnonzero(tuning.space.allowed & tuning.prediction.feasible)
+    open_rows = tuning.state(experiments).open_rows
     rows = (
         open_rows[np.linspace(0, len(open_rows) - 1, min(most, len(open_rows))).astype(int)] if len(open_rows) else []
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from itertools import combinations
 from pathlib import Path
@@ -22,7 +23,7 @@ def write_page(document: dict[str, Any], path: Path) -> None:
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(loader=PackageLoader("servecast.report"), autoescape=True, trim_blocks=True)
-    environment.filters |= {"cell": cell_text, "config": config_text, "duration": seconds_text, "gain": _gain_text}
+    environment.filters |= {"cell": cell_text, "config": config_text, "duration": seconds_text}
     html = environment.get_template("page.html").render(d=document, plots=_plots(document), labels=_labels(document))
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -32,12 +33,9 @@ def write_page(document: dict[str, Any], path: Path) -> None:
         raise FileError(f"{path}: the page cannot be written ({error.strerror})") from None
 
 
-def _gain_text(interval: dict[str, float]) -> str:
-    return f"{interval['mean']:.2f}× [{interval['lo']:.2f}, {interval['hi']:.2f}]"
-
-
 def _labels(document: dict[str, Any]) -> dict[str, str]:
-    return {o["name"]: f"{o['name']} ({o['unit']}, {o['direction']})" for o in document["objectives"]}
+    better = {"max": "higher is better", "min": "lower is better"}
+    return {o["name"]: f"{o['name']} ({o['unit']}), {better[o['direction']]}" for o in document["objectives"]}
 
 
 def _plots(document: dict[str, Any]) -> list[str]:
@@ -46,8 +44,8 @@ def _plots(document: dict[str, Any]) -> list[str]:
 
     names = [o["name"] for o in document["objectives"]]
     pairs = list(combinations(names, 2)) or [(names[0], names[0])]
-    figures = [_figure(document, x, y) for x, y in pairs]
-    config = {"displaylogo": False, "responsive": True}
+    figures = [_figure(document, x, y).update_layout(showlegend=i == 0) for i, (x, y) in enumerate(pairs)]
+    config = {"displayModeBar": False, "responsive": True}
     return [
         to_html(figure, full_html=False, include_plotlyjs=(i == 0), config=config) for i, figure in enumerate(figures)
     ]
@@ -71,11 +69,23 @@ def _figure(document: dict[str, Any], x: str, y: str) -> Any:
         height=460,
         margin={"l": 60, "r": 20, "t": 30, "b": 50},
         legend={"orientation": "h", "y": 1.08},
-        xaxis={"title": labels[x], "type": "log"},
-        yaxis={"title": labels[y], "type": "log"},
+        xaxis={"title": labels[x], "type": "log", **_ticks(figure, "x")},
+        yaxis={"title": labels[y], "type": "log", **_ticks(figure, "y")},
         hoverlabel={"align": "left"},
     )
     return figure
+
+
+def _ticks(figure: Any, axis: str) -> dict[str, list[Any]]:
+    """Ticks at 1, 2 and 5 of each decade that is shown, all nine in a narrow range: full numbers, never lone digits."""
+    shown = [value for trace in figure.data for value in trace[axis] if value]
+    if not shown:
+        return {}
+    low, high = min(shown), max(shown)
+    steps = (1, 2, 5) if high > 8 * low else (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
+    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    values = [step * 10.0**decade for decade in decades for step in steps]
+    return {"tickvals": values, "ticktext": [cell_text(value) for value in values]}
 
 
 def _hover(config: dict[str, object]) -> str:
@@ -83,10 +93,10 @@ def _hover(config: dict[str, object]) -> str:
 
 
 def _predicted(document: dict[str, Any], x: str, y: str) -> Any:
-    from plotly.graph_objects import Scattergl
+    from plotly.graph_objects import Scatter
 
     grid = document["predicted_grid"]
-    return Scattergl(
+    return Scatter(
         x=grid["values"][x],
         y=grid["values"][y],
         mode="markers",
