@@ -1,0 +1,57 @@
+"""The README is true: its blocks run in order in one folder, and what it prints is what comes out.
+
+Left out: the install line, the test command, and the full demo, which runs with a budget of 2 instead.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+INSTALL = "python3 -m pip install uv && uv run servecast demo\nuv run poe test\n"
+
+
+def run(script: str, folder: Path) -> str:
+    """A block as a user of a clone types it; `uv run` is the environment that the tests already run in."""
+    script = script.replace("uv run servecast", f'"{sys.executable}" -m servecast')
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, cwd=folder, check=False, timeout=240
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def squeezed(text: str) -> str:
+    """Lines without the blanks at their ends."""
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+def test_it_is_short_and_begins_with_the_two_commands():
+    assert len(README.splitlines()) <= 150
+    assert BLOCKS[0] == ("sh", INSTALL)
+    assert {language for language, _ in BLOCKS} == {"sh", "text"}
+
+
+@pytest.mark.slow
+def test_the_demo_runs_for_real(tmp_path):
+    run("uv run servecast demo --budget 2", tmp_path)
+    made = {path.name for path in (tmp_path / "servecast-demo").iterdir()}
+    assert made >= {"task.yaml", "servecast.duckdb", "report.html", "logs"}
+
+
+def test_every_other_block_runs_and_prints_what_it_says(tmp_path):
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    # The first two blocks are the install block and the transcript of the full demo.
+    output = ""
+    for language, text in BLOCKS[2:]:
+        if language == "sh":
+            output = run(text, tmp_path)
+        else:
+            assert squeezed(output).endswith(squeezed(text))
