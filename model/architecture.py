@@ -13,6 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from model.dtypes import dtype
 from model.gguf_file import gguf_fields
 from model.hf_config import architecture_fields
@@ -125,20 +128,11 @@ class Architecture:
         """Weights that one token meets: `top_k` of the experts."""
         return self.params - self.moe_layers * (self.experts - self.top_k) * self.expert_params
 
-    def kv_elements(self, tp: float = 1.0) -> float:
-        """Elements that one token adds to the KV cache of one device: 2·L·max(kv/tp, 1)·d, for MLA L·(r + d_rope)."""
+    def kv_elements(self, tp: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Elements that a token adds to each device's KV cache, `n`: 2·L·max(kv/tp, 1)·d, for MLA L·(r + d_rope)."""
         if self.is_mla:
-            return self.attention_layers * (self.kv_lora_rank + self.qk_rope_dim)
-        return 2 * self.attention_layers * max(self.kv_heads / tp, 1.0) * self.head_dim
-
-    def weight_bytes(self, number_format: str | None = None) -> float:
-        """Bytes of all weights, in the checkpoint's own format or in another.
-
-        Raises:
-            UnknownNameError: no such number format.
-        """
-        layer, head = self.bytes_per_weight(number_format)
-        return layer * self.layer_params + head * self.head_params
+            return np.full_like(tp, self.attention_layers * (self.kv_lora_rank + self.qk_rope_dim))
+        return 2.0 * self.attention_layers * np.maximum(self.kv_heads / tp, 1.0) * self.head_dim
 
     def bytes_per_weight(self, number_format: str | None = None) -> tuple[float, float]:
         """Bytes per weight of the layers and of the embedding and output matrix.

@@ -49,7 +49,8 @@ def _config(points: Points) -> list[Floats]:
 
 def _context(points: Points) -> list[float | Floats]:
     model, platform = points.architecture, points.platform
-    sizes = (model.params, model.active_params, model.layers, model.hidden, model.vocab, model.kv_elements())
+    kv = model.kv_elements(np.ones(1)).item()
+    sizes = (model.params, model.active_params, model.layers, model.hidden, model.vocab, kv)
     rates = [points.gemm_flops, points.bandwidth, points.gemm_flops / points.bandwidth]
     link = np.log(platform.link_bytes_s) if platform.link_bytes_s else 0.0
     kinds = [float(platform.kind == "cpu"), float(model.experts > 0), float(model.is_mla)]

@@ -202,7 +202,6 @@ def fit(
     prior_mean: Floats,
     z: Floats,
     validated: bool = False,
-    noise_var: Floats | None = None,
     groups: npt.NDArray[np.int64] | None = None,
     spread: float = 0.3,
 ) -> GP:
@@ -214,7 +213,6 @@ def fit(
         prior_mean: p, `t`; zeros where nothing was believed.
         z: standardised predictions with a slope each, `t x p`; `t x 0` for none.
         validated: the prior was checked against related measurements: its slopes stay near 1.
-        noise_var: known variance of each observation, `t`, in y's unit squared, besides the noise that is learned.
         groups: which parameter each feature belongs to, `d` (see `model.features.column_groups`); None: each its own.
         spread: expected sd of y - p, in y's unit; counts as one observation of it.
 
@@ -229,8 +227,6 @@ def fit(
     unit = float(np.sqrt((((residual - offset) ** 2).sum() + spread**2) / max(t, 1)))
     slope_variance = (SLOPE_SD[validated] / unit) ** 2
     fixed = 1.0 + slope_variance * (z @ z.T)
-    if noise_var is not None:
-        fixed = fixed + np.diag(noise_var) / unit**2
     data = _Data(_apart(features, features, groups), features @ features.T, fixed, (residual - offset) / unit)
     around = tuple(_member(theta, data) for theta in _spread(_mode(data), data))
     return GP(features, z, groups, offset, unit, slope_variance, around)

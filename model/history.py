@@ -7,8 +7,9 @@ what differs within a scenario is the config and the load.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ import numpy.typing as npt
 
 from model.architecture import Architecture, resolve_model
 from model.descriptors import describe
-from model.knobs import ARRIVALS, Load, Points, points_of
+from model.knobs import Points, points_of
+from model.load import ARRIVALS, Load
 from model.memory import memory
 from model.prediction import Floats
 from model.serving import serve
@@ -28,6 +30,8 @@ from perfdb.records import Arrival, Grid, Origin, Outcome
 
 Ints = npt.NDArray[np.int64]
 Columns = Mapping[str, npt.NDArray[Any]]
+Resolver = Callable[[Grid, Load], Points]
+"""From m configs and their loads to points, for one model, platform, engine and number of devices."""
 
 FAMILIES = ("ttft_s", "tpot_s", "e2e_s")
 """Metrics with a residual of their own; throughput in a closed loop or batch has that of e2e, with the other sign."""
@@ -133,17 +137,27 @@ def training(history: Columns, local: Architecture | None = None) -> Training:
     contexts: dict[tuple[Any, ...], list[int]] = {}
     for row in np.flatnonzero(keep):
         contexts.setdefault(tuple(values[row] for values in names), []).append(int(row))
+    configs = column(history, "config", n)
     parts = []
     for key, members in contexts.items():
         rows = np.array(members)
         try:
-            points = _points(history, key, rows, load.take(rows), local)
+            resolve = _resolver(key, local)
         except ServecastError as error:
-            reason = str(error).split(";")[0]
-            skipped[reason] = skipped.get(reason, 0) + len(rows)
-        else:
-            parts.append((key, rows, points))
+            _skip(skipped, error, len(rows))
+            continue
+        wrong = unreadable(resolve, configs[rows], load.take(rows))
+        for refused in wrong.values():
+            _skip(skipped, refused, 1)
+        rows = np.delete(rows, list(wrong))
+        if len(rows):
+            parts.append((key, rows, resolve(grid_of(configs[rows]), load.take(rows))))
     return _assemble(history, parts, skipped)
+
+
+def _skip(skipped: dict[str, int], error: ServecastError, rows: int) -> None:
+    reason = str(error).split(";")[0]
+    skipped[reason] = skipped.get(reason, 0) + rows
 
 
 def _count(skipped: dict[str, int], reason: str, mask: npt.NDArray[np.bool_]) -> None:
@@ -151,11 +165,29 @@ def _count(skipped: dict[str, int], reason: str, mask: npt.NDArray[np.bool_]) ->
         skipped[reason] = int(mask.sum())
 
 
-def _points(history: Columns, key: tuple[Any, ...], rows: Ints, load: Load, local: Architecture | None) -> Points:
+def _resolver(key: tuple[Any, ...], local: Architecture | None) -> Resolver:
     model, place, served_by, devices = key
-    grid = grid_of(column(history, "config", size(history))[rows])
     architecture = local if local is not None and model == local.name else resolve_model(str(model))
-    return points_of(architecture, platform(str(place)), engine_facts(str(served_by)), int(devices), grid, load)
+    return partial(points_of, architecture, platform(str(place)), engine_facts(str(served_by)), int(devices))
+
+
+def unreadable(resolve: Resolver, configs: npt.NDArray[Any], load: Load) -> dict[int, ServecastError]:
+    """Which of m rows have a config (JSON text) that cannot be read, and why: one such row must not cost the others."""
+    try:
+        resolve(grid_of(configs), load)
+    except ServecastError:
+        errors = {text: _error_of(resolve, text, load) for text in set(configs.tolist())}
+        found = ((row, errors[text]) for row, text in enumerate(configs.tolist()))
+        return {row: error for row, error in found if error is not None}
+    return {}
+
+
+def _error_of(resolve: Resolver, text: object, load: Load) -> ServecastError | None:
+    try:
+        resolve(grid_of(np.array([text], object)), load.take(np.zeros(1, np.int64)))
+    except ServecastError as error:
+        return error
+    return None
 
 
 def grid_of(configs: npt.NDArray[Any]) -> Grid:

@@ -1,4 +1,4 @@
-"""From a grid of engine parameters and a workload to the plain arrays that the model computes with.
+"""From a grid of engine parameters and a load to the plain arrays that the model computes with.
 
 An engine's parameter names become the model's words through the `role` of each parameter (see `perfdb.facts.engines`).
 """
@@ -15,12 +15,13 @@ import numpy.typing as npt
 
 from model.architecture import Architecture
 from model.dtypes import Dtype, dtype, peak_flops
-from model.prediction import Bools, Floats
+from model.load import Load
+from model.prediction import Floats
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.facts.engines import EngineFacts
 from perfdb.facts.local import usable_cores
 from perfdb.facts.platforms import PlatformFacts
-from perfdb.records import Arrival, Grid, Workload
+from perfdb.records import Grid
 
 _NUMERIC_DEFAULTS: Mapping[str, float] = {
     "tp": 1.0,
@@ -35,94 +36,8 @@ _NUMERIC_DEFAULTS: Mapping[str, float] = {
     "chunked_prefill": 1.0,
     "continuous_batching": 1.0,
 }
-_AT_LEAST_ONE = ("tp", "pp", "dp", "max_num_seqs", "max_num_batched_tokens", "prefill_chunk")
-
-
-@dataclass(frozen=True)
-class Load:
-    """Which requests arrive and how, for n rows: all arrays `n`.
-
-    `amount` is the concurrency, the static batch or the request rate (1/s), whichever `arrival` (index into
-    `tuple(Arrival)`) takes; `requests` how many are sent in all, inf where unknown; `alike` is 1 where all requests
-    have the same lengths, 0 where they vary, 0.5 where it is not known.
-    """
-
-    isl: Floats
-    osl: Floats
-    arrival: npt.NDArray[np.int64]
-    amount: Floats
-    requests: Floats
-    alike: Floats
-
-    @property
-    def is_batch(self) -> Bools:
-        """Rows that are one static batch."""
-        return np.equal(self.arrival, ARRIVALS.index(Arrival.BATCH))
-
-    @property
-    def is_open(self) -> Bools:
-        """Rows whose requests arrive at a rate of their own."""
-        return np.isin(self.arrival, [ARRIVALS.index(Arrival.POISSON), ARRIVALS.index(Arrival.CONSTANT)])
-
-    def take(self, rows: npt.NDArray[Any]) -> Load:
-        """The given rows."""
-        return Load(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
-
-
-ARRIVALS = tuple(Arrival)
-
-
-def load_of(workload: Workload, n: int) -> Load:
-    """One workload for n configs.
-
-    Raises:
-        InputError: the lengths or the load are missing or not positive.
-    """
-    return loads_of([workload]).take(np.zeros(n, np.int64))
-
-
-def loads_of(workloads: list[Workload]) -> Load:
-    """One workload per row.
-
-    Raises:
-        InputError: the lengths or the load of a row are missing or not positive.
-    """
-    rows = [_one_load(workload) for workload in workloads]
-    columns = [np.array(column, np.float64) for column in zip(*rows, strict=True)]
-    return Load(columns[0], columns[1], columns[2].astype(np.int64), *columns[3:])
-
-
-def _one_load(workload: Workload) -> tuple[float, ...]:
-    arrival, amount = _amount(workload)
-    for name, value in (("isl", workload.isl), ("osl", workload.osl), (f"load ({arrival.value})", amount)):
-        if value is None or not value > 0:
-            raise InputError.at("workload", f"{name} is {value}", "a number above zero")
-    alike = 0.5 if workload.lengths is None else float(workload.lengths.startswith("D"))
-    requests = float(workload.requests) if workload.requests else np.inf
-    return float(workload.isl or 0), float(workload.osl or 0), ARRIVALS.index(arrival), amount or 0.0, requests, alike
-
-
-def _amount(workload: Workload) -> tuple[Arrival, float | None]:
-    """The arrival process and its one number. Without a process, or with an infinite rate, whichever number is given
-    decides: n requests sent at once are a closed loop of n."""
-    rate = workload.request_rate
-    amounts = {
-        Arrival.CLOSED: workload.concurrency,
-        Arrival.BATCH: workload.batch_size,
-        Arrival.POISSON: rate,
-        Arrival.CONSTANT: rate,
-    }
-    arrival = workload.arrival
-    if rate == np.inf and arrival not in {Arrival.CLOSED, Arrival.BATCH}:
-        arrival = None
-        amounts |= {Arrival.POISSON: workload.requests}
-    if arrival is None:
-        arrival = next(
-            (way for way in (Arrival.CLOSED, Arrival.BATCH, Arrival.POISSON) if amounts[way]), Arrival.CLOSED
-        )
-    amount = amounts[arrival]
-    is_burst = rate == np.inf and arrival is Arrival.POISSON
-    return Arrival.CLOSED if is_burst else arrival, None if amount is None else float(amount)
+Roles = dict[str, tuple[npt.NDArray[Any] | None, Any]]
+_COUNTS = ("tp", "pp", "dp", "max_num_seqs", "max_num_batched_tokens", "prefill_chunk")
 
 
 @dataclass(frozen=True)
@@ -177,15 +92,16 @@ def points_of(
     layers on an engine that cannot split tensors).
 
     Raises:
-        InputError: a value is not of its parameter's kind.
+        InputError: a value is not of its parameter's kind, or out of its range.
         UnknownNameError: a number format is not known.
     """
     roles = _by_role(engine, grid)
     n = len(load.isl)
     numbers = {role: _numbers(roles, role, default, n) for role, default in _NUMERIC_DEFAULTS.items()}
-    _spread_over(numbers, devices, engine)
-    for role in _AT_LEAST_ONE:
-        numbers[role] = np.maximum(numbers[role], 1.0)
+    _spread_over(numbers, roles, devices, engine)
+    if engine.name == "sglang":
+        _unsplit(numbers)
+    _check(numbers)
     threads = numbers.pop("threads")
     weights, weight_rows = _formats(roles.get("weight_dtype"), architecture.dtype, n)
     caches, cache_rows = _formats(roles.get("kv_dtype"), _half(architecture.dtype), n)
@@ -208,9 +124,9 @@ def points_of(
     )
 
 
-def _by_role(engine: EngineFacts, grid: Grid) -> dict[str, tuple[npt.NDArray[Any] | None, Any]]:
+def _by_role(engine: EngineFacts, grid: Grid) -> Roles:
     """Role -> the grid's column, if it has one, and the engine's default. A parameter that the grid names wins."""
-    roles: dict[str, tuple[npt.NDArray[Any] | None, Any]] = {}
+    roles: Roles = {}
     for parameter in engine.parameters.values():
         column = grid.columns.get(parameter.name)
         if parameter.role and (parameter.role not in roles or column is not None):
@@ -218,7 +134,7 @@ def _by_role(engine: EngineFacts, grid: Grid) -> dict[str, tuple[npt.NDArray[Any
     return roles
 
 
-def _numbers(roles: Mapping[str, tuple[npt.NDArray[Any] | None, Any]], role: str, fallback: float, n: int) -> Floats:
+def _numbers(roles: Roles, role: str, fallback: float, n: int) -> Floats:
     column, default = roles.get(role, (None, None))
     start = fallback if default is None else float(default)
     if column is None:
@@ -243,11 +159,34 @@ def _mapped(column: npt.NDArray[Any], function: Callable[[Any], float]) -> Float
     return np.array([answers[value] for value in column.tolist()], np.float64)
 
 
-def _spread_over(numbers: dict[str, Floats], devices: int | None, engine: EngineFacts) -> None:
-    silent = (numbers["tp"] == 1) & (numbers["pp"] == 1) & (numbers["dp"] == 1)
+def _spread_over(numbers: dict[str, Floats], roles: Roles, devices: int | None, engine: EngineFacts) -> None:
+    silent = np.ones(len(numbers["tp"]), bool)
+    for role in ("tp", "pp", "dp"):
+        column = roles.get(role, (None, None))[0]
+        if column is not None:
+            silent &= np.array([value is None or value != value for value in column.tolist()], bool)  # noqa: PLR0124
     has_tp = any(parameter.role == "tp" for parameter in engine.parameters.values()) or not engine.parameters
     role = "tp" if has_tp else "pp"
     numbers[role] = np.where(silent, float(max(devices or 1, 1)), numbers[role])
+
+
+def _unsplit(numbers: dict[str, Floats]) -> None:
+    """SGLang's chunked_prefill_size -1: prompts are prefilled whole, as many as its 16,384 prefill tokens hold."""
+    whole = numbers["max_num_batched_tokens"] == -1
+    numbers["chunked_prefill"] = np.where(whole, 0.0, numbers["chunked_prefill"])
+    numbers["max_num_batched_tokens"] = np.where(whole, 16384.0, numbers["max_num_batched_tokens"])
+
+
+def _check(numbers: Mapping[str, Floats]) -> None:
+    for role in _COUNTS:
+        wrong = (numbers[role] < 1) | (numbers[role] != np.floor(numbers[role]))
+        if wrong.any():
+            value = numbers[role][wrong][0]
+            raise InputError.at(f"parameter for {role}", f"the value {value:g}", "a whole number of at least 1")
+    share = numbers["memory_fraction"]
+    wrong = ~((share > 0) & (share <= 1))
+    if wrong.any():
+        raise InputError.at("parameter for memory_fraction", f"the value {share[wrong][0]:g}", "above 0, at most 1")
 
 
 def _half(number_format: str) -> str:

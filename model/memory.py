@@ -6,7 +6,6 @@ longest sequence; what is left is KV cache. A llama.cpp server reserves the KV c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +20,8 @@ _MESSAGE_BYTES = 0.2 * GIB
 _HOST_BYTES = 0.1 * GIB
 _HOST_FRACTION = 0.9
 """What a CPU server may take of the host's memory: the system and the load generator need the rest."""
-_RESERVES_SLOTS = "llamacpp"
+RESERVES_SLOTS = "llamacpp"
+"""The engine that divides its context among its slots when it starts."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def memory(points: Points) -> Memory:
     available = points.platform.memory_bytes * fraction
     overhead = _overhead(points, _HOST_BYTES if on_host else _CONTEXT_BYTES)
     one = load.isl + load.osl
-    if points.engine.name == _RESERVES_SLOTS:
+    if points.engine.name == RESERVES_SLOTS:
         reserved = np.where(points.max_model_len > 0, points.max_model_len, points.max_num_seqs * one)
         return Memory(available, weights, overhead, per_token, reserved * per_token, np.maximum(reserved // one, 1.0))
     longest = np.maximum(points.max_model_len, one)
@@ -69,11 +69,7 @@ def memory(points: Points) -> Memory:
 
 def kv_bytes_per_token(points: Points) -> Floats:
     """Bytes of KV cache per token and device, `n`: 2·L·max(kv/tp, 1)·d·bytes, for MLA L·(r + d_rope)·bytes."""
-    model = points.architecture
-    if model.is_mla:
-        return model.kv_elements() / points.pp * points.kv_bytes
-    heads = np.maximum(model.kv_heads / points.tp, 1.0)
-    return 2.0 * model.attention_layers / points.pp * heads * model.head_dim * points.kv_bytes
+    return points.architecture.kv_elements(points.tp) / points.pp * points.kv_bytes
 
 
 def _overhead(points: Points, context: float) -> Floats:
@@ -85,17 +81,3 @@ def _overhead(points: Points, context: float) -> Floats:
     activations = tokens * 2.0 * width / points.tp * 2.0
     messages = np.where(points.tp * points.pp > 1, _MESSAGE_BYTES, 0.0)
     return context + messages + np.maximum(logits, activations)
-
-
-def reasons(points: Points, found: Memory) -> Mapping[int, str]:
-    """Row -> why it does not fit, one sentence with the sizes."""
-    device = "host" if points.platform.kind == "cpu" else "device"
-    answers = {}
-    for row in np.flatnonzero(~found.feasible):
-        parts = (found.weights[row], found.kv_needed[row], found.overhead[row])
-        weights, kv, other = (part / GIB for part in parts)
-        answers[int(row)] = (
-            f"needs {sum(parts) / GIB:.1f} GiB per {device} (weights {weights:.1f}, KV cache {kv:.1f}, "
-            f"other {other:.1f}), {found.available[row] / GIB:.1f} GiB are available"
-        )
-    return answers

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from model.architecture import Architecture
 from model.descriptors import describe
 from model.history import engine_facts
-from model.knobs import Load, Points, load_of, points_of
+from model.knobs import Points, points_of
+from model.load import Load, load_of
 from model.memory import Memory, memory
 from model.prediction import Floats
 from model.serving import Serving, serve
@@ -32,6 +33,16 @@ class Question:
         name = canonical_model(self.architecture.name) or self.architecture.name
         return (name, self.platform.name, engine_facts(self.target.engine).name)
 
+    def resolve(self, grid: Grid, load: Load) -> Points:
+        """Configs of this context, under any load, as points.
+
+        Raises:
+            InputError: a parameter's value cannot be right.
+            UnknownNameError: a number format is not known.
+        """
+        facts = engine_facts(self.target.engine)
+        return points_of(self.architecture, self.platform, facts, self.target.devices, grid, load)
+
 
 @dataclass(frozen=True)
 class Analysis:
@@ -51,9 +62,7 @@ def analyse(question: Question, grid: Grid | None = None, load: Load | None = No
     """
     grid = question.grid if grid is None else grid
     load = load_of(question.workload, len(grid)) if load is None else load
-    target = question.target
-    facts = engine_facts(target.engine)
-    points = points_of(question.architecture, question.platform, facts, target.devices, grid, load)
+    points = question.resolve(grid, load)
     found = memory(points)
     answer = serve(points, found.sequences)
     return Analysis(points, found, answer, describe(points, answer))

@@ -12,8 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 from model.derived import BASIS
-from model.history import Columns, Ints, column, engine_facts, grid_of, loads, measured, numbers, size, usable
-from model.knobs import Load, load_of
+from model.history import (
+    Columns,
+    Ints,
+    column,
+    engine_facts,
+    grid_of,
+    loads,
+    measured,
+    numbers,
+    size,
+    unreadable,
+    usable,
+)
+from model.load import Load, load_of
 from model.prediction import Floats
 from model.question import Question
 from perfdb.facts.models import canonical_model
@@ -61,7 +73,7 @@ class ScenarioIndex:
         return loads(self.history)[0]
 
     def rows(self, question: Question) -> ScenarioRows | None:
-        """The rows of the question's scenario, None where there are none."""
+        """The rows of the question's scenario that can be read, None where they measured nothing that is predicted."""
         target = question.target
         asked = load_of(question.workload, 1)
         key = (
@@ -72,9 +84,13 @@ class ScenarioIndex:
         if found is None:
             return None
         rows = np.array(found[-MOST_ROWS:])
-        n, part = size(self.history), self._load.take(rows)
-        configs = grid_of(column(self.history, "config", n)[rows])
-        return ScenarioRows(rows, configs, part, _measured(self.history, rows, part))
+        configs = column(self.history, "config", size(self.history))
+        rows = np.delete(rows, list(unreadable(question.resolve, configs[rows], self._load.take(rows))))
+        load = self._load.take(rows)
+        values = _measured(self.history, rows, load)
+        if not any(np.isfinite(column).any() for column in values.values()):
+            return None
+        return ScenarioRows(rows, grid_of(configs[rows]), load, values)
 
 
 def _model(text: str) -> str:

@@ -166,7 +166,9 @@ def _answer(points: Points, cycle: _Cycle, in_flight: Floats, capacity: Floats) 
     e2e = ttft + tpot * (osl - 1.0)
     batch_s = cycle.seconds * np.maximum(in_flight / cycle.active, 1.0) + added.request_s
     e2e = np.where(load.is_batch, batch_s, e2e)
-    rate = np.where(load.is_batch, in_flight / batch_s, rate) * points.dp
+    # replicas beyond the requests in flight have nothing to do
+    at_work = np.where(load.is_open, points.dp, np.minimum(points.dp, load.amount))
+    rate = np.where(load.is_batch, in_flight / batch_s, rate) * at_work
     spread = 1.0 + _P90_SPREAD + 0.5 * np.where(load.is_open, np.minimum(utilisation, 1.0), 0.0)
     metrics = {
         "ttft_s": ttft,

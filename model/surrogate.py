@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from model.architecture import Architecture
 from model.conditioning import NOISE_SD, condition, encode_both
 from model.derived import BASIS, derive, family_of, predictable
+from model.feasibility import feasibility
 from model.history import Columns, training
 from model.lessons import Lessons
-from model.memory import reasons
 from model.prediction import Bools, Estimate, Floats, GridPrediction
 from model.question import Analysis, Question, analyse
 from model.residual import UNFAMILIAR
@@ -45,6 +47,14 @@ def _near_capacity(found: Analysis) -> Floats:
 def _familiarity(platform: PlatformFacts) -> float:
     """How many times wider the error of the raw roofline is here than where its efficiencies come from."""
     return 1.0 if platform.kind == "cpu" or platform.vendor == "NVIDIA" else UNFAMILIAR
+
+
+def _provenance(is_measured: Bools, learned: bool) -> npt.NDArray[Any]:
+    other = Provenance.LEARNED if learned else Provenance.ROOFLINE
+    found = np.empty(len(is_measured), object)
+    # from a list: numpy makes a plain text of a single member of an enumeration of texts
+    found[:] = [Provenance.MEASURED if own else other for own in is_measured.tolist()]
+    return found
 
 
 @dataclass(frozen=True)
@@ -90,15 +100,16 @@ class Surrogate:
         rows = self._index.rows(question)
         lessons = self.lessons(question)
         basis, learned = self._corrected(lessons, question, found, rows)
-        provenance = np.full(len(question.grid), Provenance.LEARNED if learned else Provenance.ROOFLINE, object)
         validated = learned and lessons.validated
+        is_measured = np.zeros(len(question.grid), bool)
         if rows is not None:
             basis, is_measured = self._conditioned(lessons, question, found, basis, rows)
-            provenance[:] = np.where(is_measured, Provenance.MEASURED, Provenance.LEARNED)
+            learned = True
             validated |= len(rows.rows) >= _ENOUGH_OWN
         estimates = derive(basis, found.points, metrics or predictable(found.points))
-        fits, why = found.memory, reasons(found.points, found.memory)
-        return GridPrediction(estimates, fits.feasible, fits.headroom, why, provenance, validated)
+        feasible, why = feasibility(found.points, found.memory)
+        provenance = _provenance(is_measured, learned)
+        return GridPrediction(estimates, feasible, found.memory.headroom, why, provenance, validated)
 
     def _corrected(
         self, lessons: Lessons, question: Question, found: Analysis, rows: ScenarioRows | None

@@ -61,7 +61,7 @@ _ALL = (
     Metric("server_cpu_s", "s", Direction.MIN, "CPU seconds of the server's processes in the measured window"),
     Metric("load_avg", "procs", Direction.NONE, "one-minute load average when the window ended"),
     Metric("power_w", "W", Direction.MIN, "mean electrical power of the devices"),
-    Metric("memory_bytes", "B", Direction.MIN, "peak device memory"),
+    Metric("memory_bytes", "B", Direction.MIN, "peak device memory; of a CPU server, resident when the window ended"),
     Metric("quality_loss", "fraction", Direction.MIN, "relative error that quantisation adds to the weights"),
     Metric("cost_per_mtok", "$/Mtok", Direction.MIN, "dollars per million output tokens"),
 )

@@ -98,8 +98,9 @@ class LocalExecutor:
         self._warm.adjust(job, parts)
         limits = self._limits(attempt, job.run_timeout_s)
         for index, workload in enumerate(job.workloads):
-            records = job.log_dir / f"{job.experiment_id}-{index}.requests.jsonl" if self._keep_records else None
-            point, failure = measure_point(self._warm, workload, job.seed, fields, limits, records)
+            window = f"{job.experiment_id}-{index}"
+            records = job.log_dir / f"{window}.requests.jsonl" if self._keep_records else None
+            point, failure = measure_point(self._warm, workload, job.seed, fields, limits, window, records)
             attempt.points.append(point)
             if failure is not None:
                 return failure

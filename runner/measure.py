@@ -31,9 +31,10 @@ def measure_point(
     seed: int,
     fields: Mapping[str, Any],
     limits: Limits,
+    window: str,
     records_path: Path | None = None,
 ) -> tuple[PointResult, JobError | None]:
-    """Measure one workload; what was measured comes back even where it failed.
+    """Measure one workload; what was measured comes back even where it failed. `window` as in `draw`.
 
     Raises:
         InputError: the workload cannot be run.
@@ -41,14 +42,20 @@ def measure_point(
     """
     whole = complete(workload)
     endpoint = Endpoint(server.completions_url, fields=fields, timeout_s=limits.request_timeout_s)
-    return asyncio.run(_point(server, whole, seed, endpoint, limits, records_path))
+    return asyncio.run(_point(server, whole, seed, endpoint, limits, window, records_path))
 
 
 async def _point(
-    server: RunningServer, workload: Workload, seed: int, endpoint: Endpoint, limits: Limits, records_path: Path | None
+    server: RunningServer,
+    workload: Workload,
+    seed: int,
+    endpoint: Endpoint,
+    limits: Limits,
+    window: str,
+    records_path: Path | None,
 ) -> tuple[PointResult, JobError | None]:
     tokenizer = await _watched(warm_up(endpoint, workload, seed), server, limits)
-    requests = draw(workload, seed, tokenizer)
+    requests = draw(workload, seed, tokenizer, window=window)
     records: list[RequestRecord] = []
     failure: JobError | None = None
     cpu = server.process.cpu_seconds()
@@ -104,10 +111,13 @@ def _verdict(server: RunningServer, records: list[RequestRecord]) -> JobError | 
 
 
 def _machine(server: RunningServer, cpu_before: float) -> list[Measurement]:
+    resident = server.process.memory_bytes()
+    if not resident:  # a server that is gone: zeros would be no measurement
+        return []
     used = max(0.0, server.process.cpu_seconds() - cpu_before)
     pairs = (
         ("server_cpu_s", used),
         ("load_avg", os.getloadavg()[0]),
-        ("memory_bytes", float(server.process.memory_bytes())),
+        ("memory_bytes", float(resident)),
     )
     return [Measurement(name, Statistic.VALUE, value) for name, value in pairs]

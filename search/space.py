@@ -170,34 +170,6 @@ class ConfigSpace:
             mask &= table[_codes(shape, axes)]
         return mask
 
-    def locate(self, config: Mapping[str, Scalar], grid: Grid) -> int | None:
-        """The grid row of a config; None where one of its values is not in the space or a constraint forbids it.
-
-        Names that are not parameters are ignored, so that an engine's whole default config can be given; a parameter
-        that the config lacks counts as None.
-        """
-        match = np.ones(len(grid), bool)
-        for parameter in self.parameters:
-            value = config.get(parameter.name)
-            match &= np.array([_same(value, each) for each in grid.columns[parameter.name].tolist()], bool)
-        rows = np.flatnonzero(match)
-        return int(rows[0]) if len(rows) else None
-
-    def project(self, config: Mapping[str, Scalar], grid: Grid) -> int:
-        """The grid row nearest to a config: the most parameters equal, then the nearest numbers (by ratio), then first.
-
-        Args:
-            config: what is wanted, say an engine's defaults; a parameter that it lacks counts as None.
-            grid: this space's grid, at least one row.
-        """
-        equal, apart = np.zeros(len(grid)), np.zeros(len(grid))
-        for parameter in self.parameters:
-            value = config.get(parameter.name)
-            levels, codes = _coded(grid.columns[parameter.name])
-            equal += np.array([_same(value, level) for level in levels], float)[codes]
-            apart += np.array([_distance(value, level) for level in levels])[codes]
-        return int(np.lexsort((apart, -equal))[0])
-
 
 def _codes(shape: Sequence[int], axes: Sequence[int]) -> npt.NDArray[np.int64]:
     """For every combination, flat, its place in the table over `axes` alone."""
@@ -207,20 +179,3 @@ def _codes(shape: Sequence[int], axes: Sequence[int]) -> npt.NDArray[np.int64]:
         stride = math.prod(shape[axis + 1 :])
         codes = codes * shape[axis] + flat // stride % shape[axis]
     return codes
-
-
-def _coded(column: npt.NDArray[Any]) -> tuple[list[Scalar], npt.NDArray[np.int64]]:
-    """Distinct values of a column, first seen first, and each row's place among them."""
-    place: dict[tuple[type, Scalar], int] = {}
-    codes = np.array([place.setdefault((type(value), value), len(place)) for value in column.tolist()], np.int64)
-    return [value for _, value in place], codes
-
-
-def _same(left: Scalar, right: Scalar) -> bool:
-    return isinstance(left, bool) == isinstance(right, bool) and left == right
-
-
-def _distance(left: Scalar, right: Scalar) -> float:
-    if _is_number(left) and _is_number(right) and min(left, right) > 0:
-        return abs(math.log(left / right))
-    return 0.0 if _same(left, right) else 1.0

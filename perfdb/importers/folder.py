@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -26,8 +26,8 @@ Progress = Callable[[str, int, int], None]
 class Sink(Protocol):
     """What an import writes to: the store, as far as this room needs it."""
 
-    def seen(self, content_hash: str) -> ImportCounts | None:
-        """What an earlier import of the same content counted, None if there was none."""
+    def seen(self, content_hashes: Collection[str]) -> dict[str, ImportCounts]:
+        """Content hash -> what an earlier import of the same content counted; left out where there was none."""
 
     def ingest(self, source: Source, batches: Iterable[Batch]) -> ImportCounts:
         """Store all batches of one file, or nothing if reading them raises."""
@@ -59,6 +59,7 @@ def import_paths(
     checked = (options or ImportOptions()).check()
     run = _Run(store, checked)
     candidates = [candidate for path in paths for found in walk(path) for candidate in run.candidate(found)]
+    run.hashes.update(store.seen([candidate.source.content_hash for candidate, _ in candidates]))
     for number, (candidate, is_named) in enumerate(candidates, 1):
         if progress is not None:
             progress(str(candidate.path), number, len(candidates))
@@ -84,10 +85,9 @@ class _Run:
 
     def take(self, candidate: Candidate, is_named: bool) -> None:
         """Read and store one file."""
-        known = self.hashes.get(candidate.source.content_hash) or self.store.seen(candidate.source.content_hash)
+        known = self.hashes.get(candidate.source.content_hash)
         if known is not None:
-            again = ImportCounts(known.rows_read, 0, known.rows_read, 0, 0)
-            self.report.add(again)
+            self.report.add(known.as_duplicates())
             self._warn(candidate.path, "imported before: all its rows are duplicates")
             return
         try:

@@ -10,13 +10,16 @@ from perfdb.batch import Batch
 from perfdb.errors import FileError
 from perfdb.importers.importer import Importer, ReadSettings
 from perfdb.importers.table.assemble import assemble
+from perfdb.importers.table.bind import is_numeric
 from perfdb.importers.table.cells import Texts
 from perfdb.importers.table.dialect import meaning
 from perfdb.importers.table.fields import Kind, field_meaning
+from perfdb.importers.table.frame import Table
 from perfdb.importers.table.textfile import HEAD_BYTES, delimiter_of, header_of, read_table
 from perfdb.metrics import METRICS
 
 _LIST = re.compile(r"^\s*\[\s*-?\d")
+_COMMA = re.compile(r"^\s*[+-]?\d+,\d+\s*$")
 _RESULTS = frozenset({"throughput", "throughput_per_gpu", "status"})
 
 
@@ -42,7 +45,7 @@ def read(path: Path, settings: ReadSettings) -> Iterator[Batch]:
     """One batch with all rows of the file.
 
     Raises:
-        FileError: the file has no header line, or no column that is a metric by name or by the map.
+        FileError: the file has no header line, no column that is a metric by name or by the map, or decimal commas.
         UnknownNameError: the settings name a field that does not exist.
     """
     with path.open("rb") as file:
@@ -58,7 +61,18 @@ def read(path: Path, settings: ReadSettings) -> Iterator[Batch]:
         raise FileError(f"{path}: no record below the header; expected at least one")
     if lists is not None:
         raise FileError(f"{path}: column {lists!r} holds lists, so a row is one request; expected one row per run")
+    if delimiter == ";":
+        _refuse_decimal_commas(path, table)
     yield assemble(table, settings)
+
+
+def _refuse_decimal_commas(path: Path, table: Table) -> None:
+    """Where semicolons part the cells, 1,500 is more likely 1.5 than 1500: a factor of 1000 is not to be guessed."""
+    for name, text in zip(table.header, table.columns, strict=True):
+        found = meaning(name)
+        cell = next((cell for cell in text if _COMMA.match(cell)), None) if found and is_numeric(found) else None
+        if cell is not None:
+            raise FileError(f"{path}: column {name!r} holds {cell}, and its comma may be decimal; expected points")
 
 
 def _holds_lists(column: Texts) -> bool:

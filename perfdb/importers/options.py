@@ -119,12 +119,11 @@ class ImportReport:
 
     @property
     def warnings(self) -> list[str]:
-        """Each warning once, with the file that it is about, or how many files."""
-        lines = []
-        for text, files in self.said.items():
-            others = f" (and {len(files) - 1} more files)" if len(files) > 1 else ""
-            lines.append(f"{files[0]}{others}: {text}")
-        return lines
+        """Each warning once, after the file that it is about, or how many files and the first of them."""
+        return [
+            f"{files[0]}: {text}" if len(files) == 1 else f"{len(files)} files, each (first: {files[0]}): {text}"
+            for text, files in self.said.items()
+        ]
 
     def warn(self, file: str, text: str) -> None:
         """Note a warning about one file."""

@@ -60,6 +60,8 @@ class Database:
         with self._translated():
             if not self.path.exists():
                 self._create()
+            elif self.path.stat().st_nlink > 1:  # who made it was killed before its draft was unlinked
+                self._clear_drafts()
             with self._attached(connection, read_only=False):
                 schema.migrate(connection, self.path)
                 yield

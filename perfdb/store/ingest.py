@@ -12,7 +12,6 @@ from perfdb.store.identity import keep_new, number_records
 from perfdb.store.sources import (
     add_quarantine,
     add_source,
-    as_duplicate,
     known,
     next_id,
     staged_faults,
@@ -36,8 +35,8 @@ def ingest(database: Database, source: Source, batches: Iterable[Batch]) -> Impo
         number_records(connection, staged.text, staged.other)
         bad += staged_faults(connection)
         with database.writing(connection):
-            first = known(connection, source.content_hash)
-            return as_duplicate(first) if first else _write(connection, source, staged, bad)
+            first = known(connection, [source.content_hash]).get(source.content_hash)
+            return first.as_duplicates() if first else _write(connection, source, staged, bad)
 
 
 def _write(connection: Connection, source: Source, staged: Staged, bad: Sequence[BadRow]) -> ImportCounts:

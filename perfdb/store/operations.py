@@ -13,7 +13,7 @@ from perfdb.store.arrays import as_arrays
 from perfdb.store.connect import Database
 from perfdb.store.engine import engine, transaction
 from perfdb.store.identity import keep_new, number_records
-from perfdb.store.sources import add_quarantine, add_source, as_duplicate, known, next_id, staged_faults, tally
+from perfdb.store.sources import add_quarantine, add_source, known, next_id, staged_faults, tally
 from perfdb.store.staging import first_fault, plain
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ def add_operations(database: Database, source: Source, columns: Mapping[str, npt
         number_records(connection, TEXT, NUMBERS)
         bad = staged_faults(connection)
         with database.writing(connection):
-            first = known(connection, source.content_hash)
+            first = known(connection, [source.content_hash]).get(source.content_hash)
             if first:
-                return as_duplicate(first)
+                return first.as_duplicates()
             stored = keep_new(connection, "op_measurements")
             sound = lengths.pop() - len(bad)
             counts = tally(ImportCounts(sound, stored, sound - stored, 0, stored), bad)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -16,6 +16,7 @@ from perfdb.store.engine import close_off, first_line
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
+_ZONED = "TIMESTAMP WITH TIME ZONE"
 _READING = ("SELECT", "EXPLAIN", "MULTI")  # MULTI is what DuckDB makes of PIVOT
 
 
@@ -37,10 +38,21 @@ def sql(database: Database, query: str) -> Table:
         try:
             cursor = connection.execute(statement)
             columns = [column[0] for column in cursor.description or ()]
+            kinds = [str(column[1]) for column in cursor.description or ()]
+            if any(_ZONED in kind for kind in kinds):
+                cursor = connection.execute(_in_utc(statement, kinds))
             rows = cursor.fetchall()
         except duckdb.Error as error:
             raise refused(error) from error
     return Table(columns, [[jsonable(value) for value in row] for row in rows])
+
+
+def _in_utc(statement: str, kinds: Sequence[str]) -> str:
+    """The same rows with times in UTC without a zone, as all stored ones are: for zones DuckDB would ask for pytz."""
+    names = [f"c{i}" for i in range(len(kinds))]
+    casts = [f"{name}::{kind.replace(_ZONED, 'TIMESTAMP')}" for name, kind in zip(names, kinds, strict=True)]
+    # a new line before the bracket: the query may end in a comment
+    return f"SELECT {', '.join(casts)} FROM ({statement}\n) AS answer({', '.join(names)})"
 
 
 def single_statement(connection: Connection, query: str) -> str:
@@ -70,8 +82,6 @@ def refused(error: Exception) -> InputError:
         return InputError.at("query", "a write is refused, as the database is open for reading only", "a SELECT")
     if "disabled by" in text:
         return InputError.at("query", f"{text}", "a SELECT from the tables of the database")
-    if "pytz" in text:
-        return InputError.at("query", "a timestamp with time zone cannot be shown", "it cast, as in now()::TIMESTAMP")
     return InputError(f"query: {text}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,21 +18,17 @@ if TYPE_CHECKING:
 _COUNTS = "rows_read, stored, duplicates, quarantined, measurements"
 
 
-def known(connection: Connection, content_hash: str) -> ImportCounts | None:
-    """The counts of the first import of that content, or None."""
-    found = connection.execute(
-        f"SELECT {_COUNTS}, reasons FROM sources WHERE content_hash = ? ORDER BY source_id LIMIT 1", [content_hash]
-    ).fetchone()
-    if not found:
-        return None
-    *numbers, reasons = found
-    rows_read, stored, duplicates, quarantined, measurements = map(int, numbers)
-    return ImportCounts(rows_read, stored, duplicates, quarantined, measurements, json.loads(reasons))
-
-
-def as_duplicate(first: ImportCounts) -> ImportCounts:
-    """The counts of a file that is skipped whole: each of its records is a duplicate, those set aside then, too."""
-    return ImportCounts(first.rows_read, 0, first.rows_read, 0, 0)
+def known(connection: Connection, content_hashes: Collection[str]) -> dict[str, ImportCounts]:
+    """Content hash -> the counts of the first import of that content; what was never imported is left out."""
+    rows = connection.execute(
+        f"""SELECT content_hash, {_COUNTS}, reasons FROM sources WHERE list_contains(?::VARCHAR[], content_hash)
+            QUALIFY row_number() OVER (PARTITION BY content_hash ORDER BY source_id) = 1""",
+        [list(content_hashes)],
+    ).fetchall()
+    return {
+        digest: ImportCounts(rows_read, stored, duplicates, quarantined, measurements, json.loads(reasons))
+        for digest, rows_read, stored, duplicates, quarantined, measurements, reasons in rows
+    }
 
 
 def next_id(connection: Connection, table: str, column: str) -> int:

@@ -30,10 +30,10 @@ class Store:
         self.path = Path(path)
         self._database = Database(self.path, wait_s, on_wait)
 
-    def seen(self, content_hash: str) -> ImportCounts | None:
-        """The counts of the first import of a file of that content (bytes and settings), or None."""
+    def seen(self, content_hashes: Collection[str]) -> dict[str, ImportCounts]:
+        """Content hash (of bytes and settings) -> what the first import of it counted; without those never imported."""
         with self._database.reading() as connection:
-            return known(connection, content_hash)
+            return known(connection, content_hashes)
 
     def ingest(self, source: Source, batches: Iterable[Batch]) -> ImportCounts:
         """Import one file in one transaction.
@@ -109,7 +109,7 @@ class Store:
         return results.results(self._database)
 
     def sql(self, query_text: str) -> Table:
-        """Answer one SELECT (or EXPLAIN, DESCRIBE, SHOW …); it can neither write nor reach any file.
+        """Answer one SELECT (or EXPLAIN, DESCRIBE, SHOW …); it can neither write nor reach any file. Times are UTC.
 
         Raises:
             InputError: it is no single reading statement, or DuckDB does not accept it.

@@ -138,7 +138,7 @@ def _need(isl: int, osl: int) -> int:
 
 
 def _count(name: str, value: Scalar) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer() or value < 1:
         raise InputError.at(f"llamacpp parameter {name}", f"{value!r}", "a whole number of at least 1")
     return int(value)
 

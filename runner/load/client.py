@@ -99,19 +99,25 @@ async def send(session: aiohttp.ClientSession, endpoint: Endpoint, request: Requ
 
 async def _read(stream: aiohttp.StreamReader, record: RequestRecord) -> None:
     usage: dict[str, Any] = {}
+    is_whole = False
     async for line in stream:
         now = time.perf_counter()
         if not line.startswith(b"data:"):
             continue
         data = line[5:].strip()
         if data == b"[DONE]":
+            is_whole = True
             break
         event = json.loads(data)
-        if "error" in event:
+        if event.get("error"):
             raise _AnswerError(_short(json.dumps(event["error"])))
         usage = event.get("usage") or usage
-        if any(choice.get("text") for choice in event.get("choices", ())):
+        choices = event.get("choices") or ()
+        if any(choice.get("text") for choice in choices):
             record.token_s.append(now)
+        is_whole = is_whole or any(choice.get("finish_reason") for choice in choices)
+    if not is_whole:  # without a length or chunks, a broken connection reads like the end of an answer
+        raise _AnswerError("the stream broke off before the answer ended")
     record.input_tokens = usage.get("prompt_tokens")
     record.output_tokens = usage.get("completion_tokens") or len(record.token_s)
 

@@ -28,7 +28,8 @@ async def _session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def warm_up(endpoint: Endpoint, workload: Workload, seed: int) -> Tokenizer:
-    """Learn how words become tokens from two short prompts, then send the warm-up requests of a complete workload."""
+    """Learn how words become tokens from two short prompts, then send a complete workload's warm-up requests, no more
+    at once than it allows."""
     isl, _ = longest(workload)
     sizes = (max(1, isl // 8), max(2, isl // 4))
     async with _session() as session:
@@ -37,7 +38,7 @@ async def warm_up(endpoint: Endpoint, workload: Workload, seed: int) -> Tokenize
         ]
         tokenizer = _tokenizer(sizes, probes)
         requests = draw(workload, seed, tokenizer, workload.warmup_requests)
-        await asyncio.gather(*(send(session, endpoint, request) for request in requests))
+        await _closed(session, endpoint, requests, workload.concurrency or workload.batch_size or len(requests), [])
     return tokenizer
 
 

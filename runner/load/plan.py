@@ -39,7 +39,7 @@ class Tokenizer:
 
 
 def complete(workload: Workload) -> Workload:
-    """The workload with what this client would do filled in: arrival, lengths, request and warm-up counts, client.
+    """The workload as this client runs it: arrival, lengths and their means, request and warm-up counts, client.
 
     Closed loop unless a request rate (Poisson) or a batch size (static batches) is given; four rounds of the
     concurrency, at least 16 requests; one warm-up round of at most 4.
@@ -59,10 +59,12 @@ def complete(workload: Workload) -> Workload:
         raise InputError.at("workload", f"concurrency is {level}", "at least 1")
     width = workload.batch_size if arrival is Arrival.BATCH else level
     counts = _counts(workload, width or 1)
-    shape = workload.lengths or f"D({round(lengths.prompt[0])},{round(lengths.answer[0])})"
+    shape = workload.lengths or f"D({lengths.isl:.0f},{lengths.osl:.0f})"
     concurrency = workload.concurrency if arrival is Arrival.BATCH else level
     return replace(
         workload,
+        isl=lengths.isl,
+        osl=lengths.osl,
         arrival=arrival,
         concurrency=concurrency,
         lengths=shape,
@@ -86,17 +88,20 @@ def _counts(workload: Workload, width: int) -> tuple[int, int]:
     return requests, warmup
 
 
-def draw(workload: Workload, seed: int, tokenizer: Tokenizer, count: int | None = None) -> list[Request]:
+def draw(
+    workload: Workload, seed: int, tokenizer: Tokenizer, count: int | None = None, window: str = ""
+) -> list[Request]:
     """The requests of a complete workload: distinct prompts, lengths and due times, the same for the same seed.
 
-    `count` other than the workload's is for warm-up, whose prompts differ from the measured ones.
+    `count` other than the workload's is for warm-up, whose prompts differ from the measured ones. `window` names the
+    window on its server: other words of the same lengths, so that no prefix cache knows the prompts of the one before.
     """
     total = workload.requests or 0 if count is None else count
     stream = f"{seed} {'measured' if count is None else 'warm-up'}"
     lengths = lengths_of(workload).sample(total, seed if count is None else ~seed)
     due = _due(workload, total, stream)
     return [
-        Request(i, words(tokenizer.words_for(isl), f"{stream} {i}"), osl, due[i])
+        Request(i, words(tokenizer.words_for(isl), f"{stream} {window} {i}"), osl, due[i])
         for i, (isl, osl) in enumerate(lengths)
     ]
 

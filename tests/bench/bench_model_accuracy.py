@@ -17,7 +17,7 @@ import numpy as np
 from model.history import FAMILIES, training
 from model.lessons import Lessons
 from model.prediction import Z90, Floats
-from model.residual import PRIOR_SD
+from model.residual import PRIOR_SD, fit_offsets
 from perfdb.store import Store
 
 
@@ -47,7 +47,8 @@ def main() -> None:
         print(line(family, "raw roofline", found.residual, PRIOR_SD[family]))
         if len(np.unique(found.group)) > 1:
             trees, offsets = found.grouped
-            print(line(family, "offset, grouped", offsets, found.predict(found.features[:1], None)[1]))
+            constant = fit_offsets(found.residual, found.group, PRIOR_SD[family])
+            print(line(family, "offset, grouped", offsets, constant.of(None)[1]))
             if found.uses_trees:
                 print(line(family, "trees, grouped", trees, found.predict(found.features[:1], None)[1]))
 

@@ -53,7 +53,7 @@ def main(kills: int) -> None:
             process = subprocess.Popen(
                 [*command, "--budget", "200"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
-            wait_s = rng.uniform(0.2, 9.0)
+            wait_s = rng.uniform(0.2, 16.0)
             time.sleep(wait_s)
             os.kill(process.pid, signal.SIGKILL)
             process.wait()

@@ -56,16 +56,15 @@ def test_parameter_counts_are_the_published_ones(name: str, total: float, active
 def test_llama_3_1_8b_to_the_weight() -> None:
     found = resolve_model("meta-llama/Llama-3.1-8B")
     assert found.params == 8_030_261_248
-    assert found.kv_elements() * 2 == 131_072
-    assert found.kv_elements(tp=16) == 2 * 32 * 1 * 128
-    assert found.weight_bytes() == 2 * found.params
-    assert found.weight_bytes("fp8") == found.layer_params + 2 * found.head_params
+    assert (found.kv_elements(np.array([1.0, 16.0])) == [131_072 / 2, 2 * 32 * 1 * 128]).all()
+    assert found.bytes_per_weight() == (2, 2)
+    assert found.bytes_per_weight("fp8") == (1, 2)
 
 
 def test_mla_keeps_one_latent_vector_per_token() -> None:
     found = resolve_model("deepseek-ai/DeepSeek-V3")
     assert found.is_mla
-    assert found.kv_elements() == found.kv_elements(tp=8) == 61 * (512 + 64)
+    assert (found.kv_elements(np.array([1.0, 8.0])) == 61 * (512 + 64)).all()
 
 
 def test_a_folder_is_read_and_named_after_itself(tmp_path: Path) -> None:
@@ -143,14 +142,14 @@ def test_windows_and_layers_without_a_cache(tmp_path: Path) -> None:
     }
     mixed = load_model(folder(tmp_path / "c", LLAMA | linear))
     assert (mixed.linear_layers, mixed.attention_layers) == (24, 8)
-    assert mixed.kv_elements() * 2 == 131_072 / 4
+    assert mixed.kv_elements(np.ones(1))[0] * 2 == 131_072 / 4
 
 
 def test_quantised_checkpoints_say_so(tmp_path: Path) -> None:
     four = LLAMA | {"quantization_config": {"quant_method": "awq", "bits": 4}}
     found = load_model(folder(tmp_path / "q", four))
     assert found.dtype == "int4"
-    assert found.weight_bytes() < 0.45 * found.weight_bytes("bf16")
+    assert found.bytes_per_weight() == (0.53, 2)
 
 
 def write_gguf(path: Path, vocab: int = 64, wide: int = 32) -> None:
@@ -187,8 +186,8 @@ def test_a_gguf_file_answers_with_its_real_sizes(tmp_path: Path) -> None:
     assert found.dtype == "q8_0"
     assert found.file_layer_bytes == body * 34 / 32
     assert found.file_head_bytes == 64 * 32 * 2
-    assert found.weight_bytes() == pytest.approx(body * 34 / 32 + 64 * 32 * 2)
-    assert found.weight_bytes("Q4_0") < found.weight_bytes()
+    assert found.bytes_per_weight()[0] == pytest.approx(found.file_layer_bytes / found.layer_params)
+    assert found.bytes_per_weight("Q4_0")[0] < found.bytes_per_weight()[0]
 
 
 def test_not_a_gguf_file(tmp_path: Path) -> None:

@@ -92,17 +92,6 @@ def test_it_answers_with_hardly_any_data(data, t):
     assert (sd > 0).all()
 
 
-def test_noisy_observations_pull_less(data):
-    x, y, _ = data
-    off = y.copy()
-    off[0] += 3
-    plain, trusted = none(20), np.zeros(20)
-    doubted = np.where(np.arange(20) == 0, 9.0, 0.0)
-    near = fit(x, off, trusted, plain, noise_var=doubted).predict(x[:1], np.zeros(1), none(1))[0]
-    close = fit(x, off, trusted, plain).predict(x[:1], np.zeros(1), none(1))[0]
-    assert abs(near[0] - y[0]) < abs(close[0] - y[0])
-
-
 def test_constant_and_repeated_observations_are_no_trouble():
     x = np.zeros((6, 2))
     mean, sd = fit(x, np.full(6, 4.0), np.zeros(6), none(6)).predict(x, np.zeros(6), none(6))

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.architecture import resolve_model
-from model.knobs import load_of, points_of
+from model.knobs import points_of
+from model.load import load_of
 from model.memory import memory
 from model.prediction import Floats
 from model.serving import Serving, serve
@@ -163,3 +164,9 @@ def test_slots_are_found_where_llama_cpp_showed_them() -> None:
     assert ttft == sorted(ttft, reverse=True)
     assert tpot == sorted(tpot)
     assert rate == sorted(rate)
+
+
+@pytest.mark.parametrize("load", [closed(2), Workload(isl=512, osl=128, arrival=Arrival.BATCH, batch_size=2)])
+def test_replicas_beyond_the_requests_add_nothing(load: Workload) -> None:
+    two, eight = (value(answer(load, data_parallel_size=dp), "output_tps") for dp in (2, 8))
+    assert eight == pytest.approx(two)

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.architecture import Architecture, resolve_model
-from model.knobs import Points, load_of, points_of
-from model.memory import GIB, kv_bytes_per_token, memory, reasons
+from model.feasibility import feasibility
+from model.knobs import Points, points_of
+from model.load import load_of
+from model.memory import GIB, kv_bytes_per_token, memory
 from model.ops import Kind, StepLoad, operations
 from model.roofline import GPU
 from model.step import operation_s, overheads, step
@@ -150,7 +152,9 @@ def test_what_does_not_fit_says_why() -> None:
     found = memory(points(llama70))
     assert not found.feasible[0]
     assert found.headroom[0] < 0
-    text = reasons(points(llama70), found)[0]
+    feasible, reasons = feasibility(points(llama70), found)
+    assert not feasible[0]
+    text = reasons[0]
     assert "weights 131.4" in text
     assert "72.0 GiB are available" in text
     assert memory(points(llama70, tensor_parallel_size=4)).feasible[0]
@@ -162,6 +166,25 @@ def test_a_llama_cpp_server_reserves_all_its_slots() -> None:
     assert four.kv_needed[0] == pytest.approx(4 * one.kv_needed[0])
     fixed = memory(points(place="local", served_by="llamacpp", n_parallel=4, n_ctx=1200))
     assert fixed.sequences[0] == 1
+
+
+def why_not(served_by: str = "vllm", place: str = "h100_sxm", **params: Scalar) -> str:
+    found = points(place=place, served_by=served_by, **params)
+    feasible, reasons = feasibility(found, memory(found))
+    assert feasible[0] == (0 not in reasons)
+    return reasons.get(0, "")
+
+
+def test_heads_must_divide_among_the_devices() -> None:
+    assert why_not(tensor_parallel_size=3) == "32 attention heads cannot be divided among tp 3"
+    assert not why_not(tensor_parallel_size=8)
+
+
+def test_a_request_must_fit_a_sequence() -> None:
+    assert why_not(max_model_len=512) == "a request has 1152 tokens, a sequence of this config holds at most 512"
+    assert not why_not(max_model_len=1152)
+    assert "at most 300" in why_not("llamacpp", "local", n_parallel=4, n_ctx=1200)
+    assert not why_not("llamacpp", "local", n_parallel=1, n_ctx=1200)
 
 
 @given(st.floats(1.0, 8.0), st.integers(1, 8), st.integers(1, 300_000))
@@ -181,6 +204,8 @@ def test_defaults_come_from_the_engine_and_silence_means_all_devices() -> None:
     found = points(devices=4)
     assert (found.tp[0], found.max_num_seqs[0], found.max_num_batched_tokens[0]) == (4, 256, 2048)
     assert points(devices=4, tensor_parallel_size=2).devices[0] == 2
+    assert points(devices=4, tensor_parallel_size=1).devices[0] == 1
+    assert points(devices=4, tensor_parallel_size=None).devices[0] == 4
     assert points(served_by="llamacpp", devices=2).pp[0] == 2
     assert points(place="local", served_by="llamacpp", n_parallel=None).max_num_seqs[0] == 4
 
@@ -193,6 +218,21 @@ def test_formats_decide_bytes_and_rates() -> None:
         points(quantization="fp7")
     with pytest.raises(InputError, match="not a number"):
         points(max_num_seqs="many")
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"max_num_seqs": 0}, {"tensor_parallel_size": -2}, {"pipeline_parallel_size": 1.5},
+     {"gpu_memory_utilization": 0.0}, {"gpu_memory_utilization": 90}],
+)  # fmt: skip
+def test_a_value_that_cannot_be_is_refused(params: dict[str, Scalar]) -> None:
+    with pytest.raises(InputError, match="the value"):
+        points(**params)
+
+
+def test_sglang_without_chunks_prefills_whole_prompts() -> None:
+    found = points(served_by="sglang", chunked_prefill_size=-1)
+    assert (found.chunked_prefill[0], found.max_num_batched_tokens[0]) == (0, 16384)
 
 
 def test_threads_beyond_the_cores_add_nothing() -> None:

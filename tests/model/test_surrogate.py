@@ -257,3 +257,29 @@ def test_predicting_imports_no_learning_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_row_that_cannot_be_read_costs_no_other() -> None:
+    asked = question()
+    clean = rows(asked, keep=[0, 3])
+    bad = rows(asked, keep=[1]) | {"config": np.array(['{"quantization":"no such format"}'], object)}
+    surrogate = Surrogate.fit(joined(clean, bad))
+    found, expected = surrogate.predict(asked), Surrogate.fit(clean).predict(asked)
+    assert found.metrics["tpot_s"].mean == pytest.approx(expected.metrics["tpot_s"].mean)
+    assert surrogate.lessons(asked).training.skipped == {"unknown number format 'no such format'": 1}
+
+
+def test_rows_that_measured_nothing_that_is_predicted_teach_nothing() -> None:
+    empty = {name: np.full(6, np.nan) for name in truth(question())}
+    found = Surrogate.fit(rows(question()) | empty).predict(question())
+    assert all(provenance is Provenance.ROOFLINE for provenance in found.provenance)
+
+
+def test_trees_are_fitted_without_importing_scikit_learn() -> None:
+    """xgboost's estimators take most of its import time, on the way to the first answer of every process."""
+    code = (
+        "import sys, numpy as np; from model.trees import fit_trees; x = np.arange(40.0)[:, None]; "
+        "fit_trees(x, x[:, 0], np.ones(40)); print([m for m in ('sklearn', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

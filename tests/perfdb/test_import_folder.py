@@ -288,5 +288,5 @@ def test_one_warning_for_many_files(store: Store, folder: Path) -> None:
         (folder / f"{place}.csv").write_text(f"model,gpu,engine,mean_ttft_ms\nacme/x,A10,vllm,{50 + place}\n")
     warnings = import_paths(store, [folder]).warnings
     assert len(warnings) == 1
-    assert "and 2 more files" in warnings[0]
+    assert warnings[0].startswith(f"3 files, each (first: {folder / '0.csv'}): unknown model")
     assert "acme/x" in warnings[0]

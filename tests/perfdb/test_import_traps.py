@@ -83,6 +83,11 @@ def test_t2_elsewhere_such_a_batch_is_kept_as_extra(read: Read) -> None:
     assert said(batch, "Batch Size", "kept in extra")
 
 
+def test_t2_each_engine_keeps_its_own_batch_as_extra(read: Read) -> None:
+    batch = read(ARGONNE + argonne("vLLM", counts=False) + argonne("TensorRT-LLM", counts=False), bare=True)
+    assert [extra(batch, row)["Batch Size"] for row in range(12)] == [1, 1, 16, 16, 32, 32] * 2
+
+
 @pytest.mark.parametrize(
     ("factor", "metric"),
     [(300 + 100, "total_tps"), (100, "output_tps"), (1, "request_tps")],
@@ -135,6 +140,17 @@ def test_t3_two_replicas_are_noticed(read: Read) -> None:
     assert set(batch.context["platform"]) == {"mi300x"}
     assert set(batch.context["devices"]) == {8}
     assert said(batch, "replicas")
+
+
+def test_t3_each_engine_keeps_its_own_replicas(read: Read) -> None:
+    rows = [
+        f"{engine},a10,128,2048,{b},{70 + b},{(2 if b == 8 else 1) * b * 2176 / (70 + b)}\n"
+        for engine in ("vllm", "sglang")
+        for b in (4, 8, 16, 32)
+    ]
+    header = "engine,gpu,input_len,output_len,batch_size,latency_s,tokens_per_second\n"
+    batch = read(header + "".join(rows), bare=True)
+    assert [json.loads(each).get("replicas") for each in batch.context["config"]] == [None, 2, None, None] * 2
 
 
 def test_t3_per_device_and_per_user_keep_their_own_names(read: Read) -> None:

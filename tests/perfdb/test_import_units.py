@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from perfdb.batch import Batch
+from perfdb.errors import FileError
 from perfdb.importers.importer import ColumnRule
 from perfdb.metrics import Statistic
 
@@ -166,3 +167,36 @@ def test_t12_blank_cells(read: Read) -> None:
     assert batch.rows.tolist() == [1, 3]
     assert [(bad.row, bad.reason) for bad in batch.bad] == [(2, "no usable metric in this row")]
     assert batch.context["config"].tolist() == ['{"tensor_parallel_size":1}', "{}"]
+
+
+def test_an_underscore_makes_no_number(read: Read) -> None:
+    """Python itself would read 1_5 as 15."""
+    batch = read("concurrency,ttft_s\n1,1_5\n2,0.5\n")
+    assert batch.values[("ttft_s", VALUE)].tolist() == [0.5]
+    assert [(bad.row, bad.value, bad.reason) for bad in batch.bad] == [(1, "1_5", "text where a number belongs")]
+
+
+def test_two_names_of_one_parallelism_count_once(read: Read) -> None:
+    batch = read("tp,pp,ttft_s\n8,2,0.5\n", tensor_parallel_size="4")
+    assert json.loads(batch.context["config"][0]) == {"pipeline_parallel_size": 2, "tensor_parallel_size": 4}
+    assert batch.context["devices"].tolist() == [8]
+
+
+def test_a_comma_between_semicolons_is_not_guessed(read: Read) -> None:
+    """1,500 ms there may be 1.5 ms; between other delimiters it is 1500."""
+    with pytest.raises(FileError, match=r"'ttft_ms' holds 1,500, and its comma may be decimal"):
+        read("concurrency;ttft_ms\n1;2.5\n2;1,500\n")
+    assert read('concurrency,ttft_ms\n1,"1,500"\n').values[("ttft_s", VALUE)].tolist() == [1.5]
+
+
+def test_versions_stay_text(read: Read) -> None:
+    batch = read("cuda_version,pressure,ttft_s\n12.10,0.90,0.5\n")
+    assert extra(batch) == {"cuda_version": "12.10", "pressure": 0.9}
+
+
+def test_times_of_every_spelling_and_what_is_none(read: Read) -> None:
+    cells = ("2024-01-02T03:04:05+01:00", "1704164645", "20240102-030405", "20240102", "01/02/2024", "12")
+    batch = read("date,ttft_s\n" + "".join(f"{cell},0.5\n" for cell in cells))
+    told = ["2024-01-02T02:04:05", "2024-01-02T03:04:05", "2024-01-02T03:04:05", "2024-01-02T00:00:00", None, None]
+    assert batch.context["measured_at"].tolist() == told
+    assert said(batch, "'date'", "2 times", "'01/02/2024'")

@@ -41,7 +41,30 @@ def test_killed_while_importing_keeps_whole_files_only(tmp_path: Path) -> None:
         store = Store(path)
         assert store.sql(WHOLE).rows == [[0]]
         assert told <= {str(row[0]) for row in store.sql("SELECT path FROM sources").rows}
-    assert not list(tmp_path.glob("*.new"))
+
+
+@pytest.mark.parametrize("is_linked", [False, True], ids=["before the file is there", "after"])
+def test_killed_while_making_the_file_leaves_a_draft_that_the_next_writer_removes(
+    tmp_path: Path, is_linked: bool
+) -> None:
+    path = tmp_path / "crash.duckdb"
+    code = f"""
+import os, runpy, sys
+real = os.link
+def link(*paths):
+    if {is_linked}:
+        real(*paths)
+    os.kill(os.getpid(), 9)
+os.link = link
+sys.argv = ["", "ingest", {str(path)!r}, "0", "1"]
+runpy.run_path({str(WORKER)!r}, run_name="__main__")
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert path.exists() is is_linked
+    assert len(list(tmp_path.glob(".*.new"))) == 1
+    assert Store(path).sql("SELECT count(*) FROM sources").rows == [[0]]
+    assert start("ingest", path, 0, 1).communicate(timeout=60)[1] == ""
+    assert [file.name for file in tmp_path.iterdir()] == ["crash.duckdb"]
 
 
 def test_killed_while_recording_keeps_every_committed_experiment(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from perfdb.batch import BadRow, Batch, ImportCounts, Source
 from perfdb.errors import FileError, UnknownNameError
+from perfdb.importers.folder import import_paths
 from perfdb.metrics import Statistic
 from perfdb.records import Config, content_key
 from perfdb.store import Store
@@ -48,8 +49,8 @@ def accounted(counts: ImportCounts) -> bool:
 def test_what_was_imported_is_there_and_a_second_import_stores_nothing(store: Store) -> None:
     counts = store.ingest(source(), [batch([0.1, 0.2]), batch([0.3], first=3)])
     assert counts == ImportCounts(3, 3, 0, 0, 3)
-    assert store.seen("a.csv") == counts
-    assert store.seen("b.csv") is None
+    assert store.seen(["a.csv"]) == {"a.csv": counts}
+    assert store.seen(["b.csv"]) == {}
     assert store.ingest(source(), [batch([0.1, 0.2, 0.3])]) == ImportCounts(3, 0, 3, 0, 0)
     assert store.results()["ttft_s"].tolist() == [0.1, 0.2, 0.3]
 
@@ -108,7 +109,7 @@ def test_bad_rows_are_kept_with_file_row_column_value_and_reason(store: Store) -
     table = store.sql("SELECT * EXCLUDE (source_id) FROM quarantine")
     assert table.columns == ["file", "row", "column", "value", "reason"]
     assert table.rows == [["x.csv", 2, "Latency", "OOM", "not a number"], ["x.csv", 3, "Latency", "", "empty"]]
-    assert store.seen("x.csv") == counts
+    assert store.seen(["x.csv"]) == {"x.csv": counts}
     assert store.ingest(source("x.csv"), []) == ImportCounts(3, 0, 3, 0, 0)
 
 
@@ -197,13 +198,13 @@ def test_an_importer_that_fails_half_way_stores_nothing(store: Store) -> None:
 
     with pytest.raises(FileError, match="line 7"):
         store.ingest(source(), batches())
-    assert store.seen("a.csv") is None
+    assert store.seen(["a.csv"]) == {}
     assert len(store.results()["ttft_s"]) == 0
 
 
 def test_batches_may_read_the_database_while_they_are_made(store: Store) -> None:
     def batches() -> Iterator[Batch]:
-        assert store.seen("other") is None
+        assert store.seen(["other"]) == {}
         yield batch([0.1])
 
     assert store.ingest(source(), batches()).stored == 1
@@ -211,7 +212,7 @@ def test_batches_may_read_the_database_while_they_are_made(store: Store) -> None
 
 def test_a_file_without_records_is_remembered(store: Store) -> None:
     assert store.ingest(source(), []) == ImportCounts(0, 0, 0, 0, 0)
-    assert store.seen("a.csv") == ImportCounts(0, 0, 0, 0, 0)
+    assert store.seen(["a.csv"]) == {"a.csv": ImportCounts(0, 0, 0, 0, 0)}
 
 
 def test_operations_are_stored_once_and_found_again(store: Store) -> None:
@@ -239,3 +240,18 @@ def test_operations_are_stored_once_and_found_again(store: Store) -> None:
 def test_operation_columns_with_unknown_names_are_a_bug(store: Store) -> None:
     with pytest.raises(ValueError, match="latency_ms"):
         store.add_operations(source(), {"op": objects("gemm"), "latency_ms": np.array([1.0])})
+
+
+def test_what_is_known_is_asked_for_once_per_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once per file: each time opens the database."""
+    asked: list[int] = []
+
+    def seen(_: Store, hashes: list[str]) -> dict[str, ImportCounts]:
+        asked.append(len(hashes))
+        return {}
+
+    monkeypatch.setattr(Store, "seen", seen)
+    for place in range(3):
+        (tmp_path / f"{place}.csv").write_text(f"model,gpu,engine,mean_ttft_ms\nx,A10,vllm,{50 + place}\n")
+    assert import_paths(Store(tmp_path / "x.duckdb"), [tmp_path]).stored == 3
+    assert asked == [3]

@@ -68,7 +68,7 @@ def test_a_missing_file_reads_as_empty_and_is_not_made(tmp_path: Path) -> None:
     assert store.sql("SELECT count(*) FROM experiments").rows == [[0]]
     assert store.experiments() == []
     assert len(store.results()["ttft_s"]) == 0
-    assert store.seen("x") is None
+    assert store.seen(["x"]) == {}
     assert store.info()["exists"] is False
     assert list(tmp_path.iterdir()) == []
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 PORT, MODE = int(sys.argv[1]), sys.argv[2]
 count = Counter()
+prompts = set()
 settings = {}
 DYING_WORDS = {
     "dies_early": ("weights are missing", 3),
@@ -53,6 +54,8 @@ def reply(writer, status, document):
 
 async def complete(writer, body):
     count["seen"] += 1
+    count["repeated"] += body["prompt"] in prompts
+    prompts.add(body["prompt"])
     count["in_flight"] += 1
     count["most_in_flight"] = max(count["most_in_flight"], count["in_flight"])
     # The first four requests are probes and warm-up.
@@ -70,15 +73,17 @@ async def complete(writer, body):
     elif MODE == "refuses_requests":
         reply(writer, 400, {"error": "the request exceeds the available context size"})
     else:
-        await stream(writer, body)
+        await stream(writer, body, breaks_off=late and MODE == "breaks_off")
     count["in_flight"] -= 1
 
 
-async def stream(writer, body):
+async def stream(writer, body, breaks_off):
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
     for i in range(body["max_tokens"]):
         send(writer, {"choices": [{"text": f" word{i}"}]})
         await asyncio.sleep(0)
+        if breaks_off:
+            return
     # Two tokens per word and one for the beginning of the text.
     usage = {"prompt_tokens": 1 + 2 * len(body["prompt"].split()), "completion_tokens": body["max_tokens"]}
     send(

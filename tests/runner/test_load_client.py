@@ -85,6 +85,12 @@ def test_without_usage_chunks_are_counted_and_prompts_stay_unknown(serve):
     assert not {m.metric for m in result.measurements} & {"total_tps", "input_tps", "input_tokens"}
 
 
+def test_warm_up_keeps_to_the_load(serve):
+    url = serve()
+    run_load(Endpoint(url + "/v1/completions"), Workload(isl=8, osl=4, requests=2, warmup_requests=30), seed=0)
+    assert state_of(url)["most_in_flight"] == 1
+
+
 def test_failures_are_counted_with_their_reasons(serve):
     result = run_load(Endpoint(serve("half_fails") + "/v1/completions"), Workload(isl=8, osl=2, requests=20), seed=0)
     failed = sum(record.error is not None for record in result.records)

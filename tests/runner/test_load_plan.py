@@ -17,6 +17,11 @@ def test_a_bare_workload_becomes_a_closed_loop():
     assert complete(whole) == whole
 
 
+def test_lengths_say_their_means():
+    whole = complete(Workload(lengths="U(1,9)/(1,5)", isl=700))
+    assert (whole.isl, whole.osl) == (5, 3)
+
+
 def test_a_rate_means_poisson_and_a_batch_size_static_batches():
     rate = complete(Workload(isl=1, osl=1, request_rate=5.0))
     assert (rate.arrival, rate.concurrency, rate.requests) == (Arrival.POISSON, None, 16)

@@ -48,6 +48,7 @@ def state(executor):
         ("fails_with_oom", Outcome.OOM, "CUDA out of memory"),
         ("refuses_requests", Outcome.INVALID, "exceeds the available context size"),
         ("error_in_stream", Outcome.PARTIAL, "slot lost"),
+        ("breaks_off", Outcome.PARTIAL, "broke off"),
     ],
 )
 def test_every_fault_is_its_outcome_with_one_sentence(local, fake, tmp_path, mode, outcome, says):
@@ -63,6 +64,8 @@ def test_every_fault_is_its_outcome_with_one_sentence(local, fake, tmp_path, mod
         assert 0 < result.points[0].value("success_rate") < 0.95
         assert result.points[0].outcome is Outcome.PARTIAL
         assert result.points[0].value("ttft_s") > 0
+    if mode in {"crashes", "oom_while_running"}:
+        assert result.points[0].value("memory_bytes") is None
 
 
 @pytest.mark.parametrize("mode", ["never_ready", "hangs_on_health"])
@@ -140,6 +143,15 @@ def test_live_and_request_parameters_change_without_a_restart(local, fake, tmp_p
         pids.append(state(local)["pid"])
     assert len(set(pids)) == 1
     assert state(local)["settings"] == {"speed": 2}
+
+
+def test_a_warm_server_never_sees_a_measured_prompt_again(local, fake, tmp_path):
+    """Else a prefix cache would answer the second window; only probes and warm-up (4 requests a window) repeat."""
+    loads = (fake.LOAD, Workload(lengths="D(21,3)", concurrency=1, requests=12, warmup_requests=2))
+    for name, speed in (("one", 1), ("two", 2)):
+        assert result_of(local, fake.fake_job(tmp_path, {"speed": speed}, *loads, name=name)).outcome is Outcome.OK
+    assert state(local)["seen"] == 4 * (4 + 12)
+    assert state(local)["repeated"] == 3 * 4
 
 
 @pytest.mark.parametrize("config", [{"speed": 1, "size": 2}, {"top_k": 3}, {"speed": 1}])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from model.features import encode
 from search.belief import believe
 from search.objective import Objective, to_loss, to_values
-from search.plan import Prior, State
+from search.plan import Prior, State, Verdict
 from search.space import ConfigSpace
 from search.stopping import probability_of_enough
 from search.strategies import strategy
@@ -152,6 +154,15 @@ def test_the_stop_waits_for_the_design_and_is_sure_once_the_front_is_measured():
         rows.append(propose(state_of(rows), seed=len(rows))[0].row)
     assert 6 <= len(rows) < N / 2
     assert "which reaches 0.90" in active.verdict(state_of(rows), np.random.default_rng(0)).reason
+
+
+def test_no_stop_from_two_runs_however_sure_the_prior_is():
+    """A checked prior replaces the initial design, but not the evidence that a stop needs."""
+    exact = dataclasses.replace(prior(True), loss=to_loss(truth(), OBJECTIVES), sd=np.full((N, 2), 1e-3))
+    best = np.argsort(exact.loss.sum(axis=1))
+    active = strategy("active")
+    assert active.verdict(state_of(best[:4], prior=exact), np.random.default_rng(0)) == Verdict(False)
+    assert "probability" in active.verdict(state_of(best[:5], prior=exact), np.random.default_rng(0)).reason
 
 
 def test_the_chance_of_enough_rises_with_what_is_measured():

@@ -140,25 +140,6 @@ def test_nothing_left_and_too_much_are_said():
         ConfigSpace((Parameter("tp", (1,)), Parameter("tp", (2,))))
 
 
-def test_the_baseline_is_located_or_projected():
-    space = ConfigSpace.of(LLAMA, ["n_ubatch <= n_batch"])
-    grid = space.grid()
-    default = {"n_parallel": 4, "n_batch": 2048, "n_ubatch": 512, "kv_type": "f16", "ignored": 1}
-    row = space.locate(default, grid)
-    assert row is not None
-    assert dict(grid.config(row)) == {
-        "n_parallel": 4,
-        "n_batch": 2048,
-        "n_ubatch": 512,
-        "kv_type": "f16",
-        "threads": None,
-    }
-    assert space.locate({**default, "n_batch": 100}, grid) is None
-    assert space.project(default, grid) == row
-    near = grid.config(space.project({**default, "n_batch": 1024, "threads": 1}, grid))
-    assert dict(near) == {"n_parallel": 4, "n_batch": 2048, "n_ubatch": 512, "kv_type": "f16", "threads": 1}
-
-
 def test_columns_keep_their_type():
     grid = ConfigSpace.of({"a": [1, 2], "b": [True, False], "c": [0.5, 1], "d": ["x"], "e": [None, 1]}).grid()
     assert [column.dtype for column in grid.columns.values()] == [np.int64, bool, np.float64, object, object]

@@ -150,8 +150,8 @@ def _take(frame: Frame, group: Bools, found: Candidate, throughput: Floats) -> N
     _note(frame, "throughput_is", group & np.isfinite(throughput), f'"{found.metric}: {found.formula}"')
     many = replicas > 1
     if many.any():
-        counts = np.where(many, np.char.mod("%d", replicas.astype(np.int64)), "").astype(object)
-        frame.config["replicas"] = counts
+        counts = np.char.mod("%d", replicas.astype(np.int64)).astype(object)
+        frame.config["replicas"] = np.where(many, counts, frame.config.get("replicas", constant("", frame.n)))
         frame.warn(
             f"{int(many.sum())} rows sum up several replicas ({header!r} is a whole multiple): batch is per replica"
         )
@@ -191,7 +191,7 @@ def _batch_is_no_load(frame: Frame, group: Bools, engine: str) -> None:
             f"column {header!r} does not count in the throughput of {where}: it is n_batch there, and one request runs"
         )
         return
-    frame.extra[header] = text
+    frame.extra[header] = np.where(rows, text, frame.extra.get(header, constant("", frame.n)))
     frame.numbers[("batch_size", _VALUE)] = np.where(rows, np.nan, batch)
     frame.warn(f"column {header!r} does not count in the throughput of {where}: it is kept in extra, not as batch size")
 

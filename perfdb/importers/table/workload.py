@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from perfdb.importers.table.cells import Bools, Floats, factorize, per_text
+from perfdb.importers.table.cells import Bools, Floats, factorize, number, per_text, said
 from perfdb.importers.table.fields import parameter_of
 from perfdb.importers.table.frame import Frame
 from perfdb.metrics import Statistic
@@ -16,6 +16,8 @@ from perfdb.records import Arrival, Origin
 _VALUE = Statistic.VALUE
 _SURELY_INFINITE = 1e6
 _PERHAPS_INFINITE = 1e3
+_EARLIEST_UNIX_S, _LATEST_UNIX_S = 1e8, 1e11
+"""Other numbers are no plausible Unix seconds: milliseconds, or a bare 20250131."""
 _WHOLE = ("devices", "concurrency", "batch_size", "requests", "warmup_requests")
 
 
@@ -92,19 +94,24 @@ def _real_lengths(frame: Frame) -> None:
 
 def _devices(frame: Frame) -> None:
     """Where only the parallelism is known, the devices are its product: tp × pp × dp."""
-    product = np.full(frame.n, np.nan)
+    known: dict[str, Floats] = {}
     for name, text in frame.config.items():
-        role = {"tp": "tp", "pp": "pp", "dp": "dp"}.get(name) or _PARALLEL.get(name)
-        if role:
+        if role := _PARALLEL.get(name):
             codes, uniques = factorize(text)
             sizes = np.array([float(size) if re.fullmatch(r"\d+(\.0+)?", size) else np.nan for size in uniques])[codes]
-            product = np.where(np.isnan(sizes), product, np.where(np.isnan(product), sizes, product * sizes))
-    devices = frame.number("devices")
+            # "tp" and "tensor_parallel_size" are one role: the first that says it counts, as in the config
+            first = known.get(role, sizes)
+            known[role] = np.where(np.isnan(first), sizes, first)
+    devices, product = frame.number("devices"), np.full(frame.n, np.nan)
+    for sizes in known.values():
+        product = np.where(np.isnan(sizes), product, np.where(np.isnan(product), sizes, product * sizes))
     frame.numbers[("devices", _VALUE)] = np.where(np.isnan(devices), product, devices)
 
 
+_ROLES = ("tp", "pp", "dp")
 _PARALLEL = {
-    **{parameter_of(engine, role): role for engine in ("vllm", "sglang", "trtllm") for role in ("tp", "pp", "dp")},
+    **{role: role for role in _ROLES},
+    **{parameter_of(engine, role): role for engine in ("vllm", "sglang", "trtllm") for role in _ROLES},
 }
 
 
@@ -120,11 +127,20 @@ def _origin(frame: Frame) -> None:
 
 
 def _measured_at(frame: Frame) -> None:
-    frame.texts["measured_at"] = per_text(frame.text("measured_at"), _timestamp)
+    given = frame.text("measured_at")
+    frame.texts["measured_at"] = per_text(given, _timestamp)
+    lost = said(given) & ~said(frame.texts["measured_at"])
+    if lost.any():
+        header = frame.headers[("measured_at", _VALUE)]
+        first = given[np.flatnonzero(lost)[0]]
+        frame.warn(f"column {header!r}: {int(lost.sum())} times cannot be read (such as {first!r}); expected ISO 8601")
 
 
 def _timestamp(text: str) -> str:
-    """ISO 8601 of a date cell, "" if it is none."""
+    """ISO 8601 (UTC where a zone is given) of a date cell or of Unix seconds, "" if it is neither."""
+    seconds = number(text)
+    if seconds is not None and _EARLIEST_UNIX_S < seconds < _LATEST_UNIX_S:
+        return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
     for pattern in ("%Y%m%d-%H%M%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d", "%Y%m%d"):
         try:
             return datetime.strptime(text, pattern).isoformat()

@@ -1,0 +1,89 @@
+"""Which requests arrive and how: workloads as plain arrays, one row per config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model.prediction import Bools, Floats
+from perfdb.errors import InputError
+from perfdb.records import Arrival, Workload
+
+ARRIVALS = tuple(Arrival)
+
+
+@dataclass(frozen=True)
+class Load:
+    """Which requests arrive and how, for n rows: all arrays `n`.
+
+    `amount` is the concurrency, the static batch or the request rate (1/s), whichever `arrival` (index into
+    `tuple(Arrival)`) takes; `requests` how many are sent in all, inf where unknown; `alike` is 1 where all requests
+    have the same lengths, 0 where they vary, 0.5 where it is not known.
+    """
+
+    isl: Floats
+    osl: Floats
+    arrival: npt.NDArray[np.int64]
+    amount: Floats
+    requests: Floats
+    alike: Floats
+
+    @property
+    def is_batch(self) -> Bools:
+        """Rows that are one static batch."""
+        return np.equal(self.arrival, ARRIVALS.index(Arrival.BATCH))
+
+    @property
+    def is_open(self) -> Bools:
+        """Rows whose requests arrive at a rate of their own."""
+        return np.isin(self.arrival, [ARRIVALS.index(Arrival.POISSON), ARRIVALS.index(Arrival.CONSTANT)])
+
+    def take(self, rows: npt.NDArray[Any]) -> Load:
+        """The given rows."""
+        return Load(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+
+def load_of(workload: Workload, n: int) -> Load:
+    """One workload for n configs.
+
+    Raises:
+        InputError: the lengths or the load are missing or not positive.
+    """
+    isl, osl, arrival, amount, requests, alike = (np.full(n, value) for value in _one_load(workload))
+    return Load(isl, osl, arrival.astype(np.int64), amount, requests, alike)
+
+
+def _one_load(workload: Workload) -> tuple[float, ...]:
+    arrival, amount = _amount(workload)
+    for name, value in (("isl", workload.isl), ("osl", workload.osl), (f"load ({arrival.value})", amount)):
+        if value is None or not value > 0:
+            raise InputError.at("workload", f"{name} is {value}", "a number above zero")
+    alike = 0.5 if workload.lengths is None else float(workload.lengths.startswith("D"))
+    requests = float(workload.requests) if workload.requests else np.inf
+    return float(workload.isl or 0), float(workload.osl or 0), ARRIVALS.index(arrival), amount or 0.0, requests, alike
+
+
+def _amount(workload: Workload) -> tuple[Arrival, float | None]:
+    """The arrival process and its one number. Without a process, or with an infinite rate, whichever number is given
+    decides: n requests sent at once are a closed loop of n."""
+    rate = workload.request_rate
+    amounts = {
+        Arrival.CLOSED: workload.concurrency,
+        Arrival.BATCH: workload.batch_size,
+        Arrival.POISSON: rate,
+        Arrival.CONSTANT: rate,
+    }
+    arrival = workload.arrival
+    if rate == np.inf and arrival not in {Arrival.CLOSED, Arrival.BATCH}:
+        arrival = None
+        amounts |= {Arrival.POISSON: workload.requests}
+    if arrival is None:
+        arrival = next(
+            (way for way in (Arrival.CLOSED, Arrival.BATCH, Arrival.POISSON) if amounts[way]), Arrival.CLOSED
+        )
+    amount = amounts[arrival]
+    is_burst = rate == np.inf and arrival is Arrival.POISSON
+    return Arrival.CLOSED if is_burst else arrival, None if amount is None else float(amount)
