@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import repeat
@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from model.architecture import resolve_model
 from model.prediction import Estimate, GridPrediction
 from model.question import Question
 from model.surrogate import Surrogate
 from perfdb.errors import InputError, UnknownNameError
-from perfdb.facts.engines import engine
+from perfdb.facts.engines import EngineFacts, engine
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid, Scalar, Target, Workload
 from perfdb.store import Store
@@ -61,36 +62,58 @@ class WhatIf:
     sets: Mapping[str, tuple[Scalar, ...]]
     devices: int | None = None
 
-    def question(self) -> Question:
-        """The question with every name resolved.
+    def grid(self) -> Grid:
+        """The product of the values, n configs.
 
         Raises:
-            UnknownNameError: the model, platform, engine or a parameter is not known. ModelError, FileError: the model
-            cannot be read.
+            UnknownNameError: the engine has no such parameter. InputError: there are too many combinations.
         """
-        facts = engine(self.engine)
+        known = engine(self.engine).parameters
         for name in self.sets:
-            if name not in facts.parameters:
-                raise UnknownNameError.of(f"parameter of {facts.name}", name, facts.parameters)
-        # A grid needs a column to have a row: without --set the engine's first parameter stands at its default.
-        first = next(iter(facts.parameters.values()))
-        chosen = self.sets or {first.name: (first.default,)}
-        parameters = tuple(Parameter(name, values, facts.parameters[name].applied) for name, values in chosen.items())
+            if name not in known:
+                raise UnknownNameError.of(f"parameter of {engine(self.engine).name}", name, known)
+        # A grid needs a column to have a row: without --set the engine's first parameter is left to the engine.
+        chosen = self.sets or {next(iter(known)): (None,)}
+        return ConfigSpace(
+            tuple(Parameter(name, values, known[name].applied) for name, values in chosen.items())
+        ).grid()
+
+    def questions(self, grid: Grid) -> Iterator[tuple[npt.NDArray[np.int64], Question]]:
+        """Rows of the grid and the question about them, one for each number of devices that configs take.
+
+        Raises:
+            UnknownNameError: the model, platform or engine is not known. ModelError, FileError: the model's files.
+        """
         architecture, hardware = resolve_model(self.model), platform(self.platform)
-        target = Target(architecture.name, hardware.name, facts.name, self.devices or 1)
-        return Question(target, architecture, hardware, self.workload, ConfigSpace(parameters, ()).grid())
+        devices = np.full(len(grid), self.devices) if self.devices else _devices_of(grid, engine(self.engine))
+        for count in np.unique(devices):
+            rows = np.flatnonzero(devices == count)
+            target = Target(architecture.name, hardware.name, engine(self.engine).name, int(count))
+            yield rows, Question(target, architecture, hardware, self.workload, grid.take(rows))
+
+
+def _devices_of(grid: Grid, facts: EngineFacts) -> npt.NDArray[np.int64]:
+    """tp x pp x dp of each config, `n`; what a config does not say is 1. Values that are no counts the model refuses."""
+    devices = np.ones(len(grid), dtype=np.int64)
+    for name, column in grid.columns.items():
+        if facts.parameters[name].role in {"tp", "pp", "dp"} and column.dtype.kind == "i":
+            devices *= np.maximum(column, 1)
+    return devices
 
 
 def whatif(asked: WhatIf, store: Store) -> dict[str, Any]:
     """Predict the product of the given values; returns the document of the command.
 
     Raises:
-        See `WhatIf.question` and `model.surrogate.Surrogate.predict`.
+        See `WhatIf.grid`, `WhatIf.questions` and `model.surrogate.Surrogate.predict`.
     """
     started = time.process_time()
-    question = asked.question()
-    answer = surrogate(store).predict(question, SHOWN)
-    rows = _rows(answer, question.grid if asked.sets else None)
+    grid, model = asked.grid(), surrogate(store)
+    rows: list[dict[str, Any]] = [{}] * len(grid)
+    for places, question in asked.questions(grid):
+        answer = model.predict(question, SHOWN)
+        for place, row in zip(places.tolist(), _rows(answer, question.grid if asked.sets else None), strict=True):
+            rows[place] = row
     return {"rows": rows, "configs": len(rows), "cpu_s": time.process_time() - started}
 
 
