@@ -57,6 +57,14 @@ def _provenance(is_measured: Bools, learned: bool) -> npt.NDArray[Any]:
     return found
 
 
+def _consistent(basis: Mapping[str, Estimate], is_measured: Bools) -> dict[str, Estimate]:
+    """No first token after the last one: each metric is corrected by itself, and a waiting time that is extrapolated
+    from short waits can run away. It is cut at the whole latency, which widens it; what was measured stands."""
+    ttft, e2e = basis["ttft_s"], basis["e2e_s"]
+    cut = np.where(is_measured, 0.0, np.maximum(ttft.log_mean - e2e.log_mean, 0.0))
+    return {**basis, "ttft_s": Estimate(ttft.log_mean - cut, np.hypot(ttft.log_sd, cut / 2))}
+
+
 @dataclass(frozen=True)
 class Surrogate:
     """What the database taught. `history` holds its rows; they are learned from when a question first needs them."""
@@ -106,6 +114,7 @@ class Surrogate:
             basis, is_measured = self._conditioned(lessons, question, found, basis, rows)
             learned = True
             validated |= len(rows.rows) >= _ENOUGH_OWN
+        basis = _consistent(basis, is_measured)
         estimates = derive(basis, found.points, metrics or predictable(found.points))
         feasible, why = feasibility(found.points, found.memory)
         provenance = _provenance(is_measured, learned)

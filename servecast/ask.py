@@ -21,6 +21,9 @@ from servecast.spec import OBJECTIVE_ALIASES, split_statistic
 from servecast.tune import experiment_of, record, stop_reason
 from servecast.tuning import Planned, Tuning
 
+LEAST, MOST = 1e-9, 1e12
+"""No latency, rate, size or price of a server lies outside; a value that does is a slip of the hand."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -40,21 +43,26 @@ class Report:
         metrics: Mapping[str, object],
         outcome: str | None,
         error: str | None = None,
-        wall_s: float = 0.0,
+        wall_s: object = 0.0,
     ) -> Report:
         """Check one report.
 
         Raises:
-            InputError: a value is not a positive number, nothing was given, or both results and a failure.
+            InputError: a value is not a plausible number, or an ok result has none or one that is zero.
             UnknownNameError: no such metric or outcome.
         """
         if outcome is not None and outcome not in set(Outcome):
-            raise UnknownNameError.of("outcome", outcome, set(Outcome))
+            raise UnknownNameError.of(f"outcome in {where}", str(outcome), set(Outcome))
         ended = Outcome(outcome) if outcome else Outcome.OK
         if ended is Outcome.OK and not metrics:
             raise InputError.at(where, "no metrics", "measured values, or a failed outcome such as oom")
         values = {_metric_name(name): _number(where, name, value) for name, value in metrics.items()}
-        return cls(Config(dict(config)), values, ended, error, wall_s)
+        zero = [
+            name for name, value in values.items() if value == 0 and METRICS[split_statistic(name)[0]].better != "none"
+        ]
+        if ended is Outcome.OK and zero:
+            raise InputError.at(where, f"{zero[0]} is 0", "a value above zero, or a failed outcome such as crashed")
+        return cls(Config(dict(config)), values, ended, error, _number(where, "duration_s", wall_s))
 
     def point(self, tuning: Tuning) -> PointResult | None:
         """The report as a measured operating point."""
@@ -74,10 +82,11 @@ def _metric_name(name: str) -> str:
 
 
 def _number(where: str, name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if not (number == 0 or LEAST <= number <= MOST):
         unit = METRICS[split_statistic(_metric_name(name))[0]].unit
-        raise InputError.at(where, f"{name} is {value!r}", f"a number in {unit}, zero or above")
-    return float(value)
+        raise InputError.at(where, f"{name} is {value!r}", f"a number in {unit}, zero or above and plausible")
+    return number
 
 
 def _measurement(name: str, value: float) -> Measurement:
@@ -126,6 +135,8 @@ def reports_from_file(path: Path) -> list[Report]:
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: line {error.lineno}: {error.msg}; expected results as JSON") from None
     entries = given if isinstance(given, list) else [given]
+    if not entries:
+        raise InputError.at(str(path), "an empty list", "at least one result")
     return [_report(entry, f"{path}: result {i}") for i, entry in enumerate(entries, start=1)]
 
 
@@ -135,16 +146,21 @@ def _report(entry: object, where: str) -> Report:
     metrics = entry.get("metrics", entry.get("actual")) or {}
     if not isinstance(metrics, dict):
         raise InputError.at(where, "metrics is not an object", '{"ttft_s": 0.3, ...}')
-    wall = _number(where, "duration_s", entry.get("wall_s", 0.0))
-    return Report.of(where, entry["config"], metrics, entry.get("outcome"), entry.get("error"), wall)
+    return Report.of(
+        where, entry["config"], metrics, entry.get("outcome"), entry.get("error"), entry.get("wall_s", 0.0)
+    )
 
 
 def record_reports(tuning: Tuning, reports: Sequence[Report]) -> dict[str, Any]:
     """Record reports in order; all are checked before the first is stored."""
-    for report in reports:
-        tuning.space.check(report.config)
+    for number, report in enumerate(reports, start=1):
+        tuning.space.check(report.config, f"result {number}: config")
         _check_complete(tuning, report)
     noted = {s.config.key: s for s in tuning.store.suggestions(tuning.run_id)}
+    for key in {e.config.key for e in tuning.experiments()} & set(noted):
+        # A suggestion that was answered is spent; only one made since (the baseline's repeat) still speaks.
+        if noted[key].reason != "replicate":
+            del noted[key]
     recorded = []
     for report in reports:
         planned = _plan_of(tuning, report.config, noted.get(report.config.key))
@@ -177,4 +193,6 @@ def _plan_of(tuning: Tuning, config: Config, suggestion: Suggestion | None) -> P
         return Planned(
             config, suggestion.reason, suggestion.detail, suggestion.predicted, suggestion.on_predicted_frontier
         )
-    return tuning.describe(config, tuning.experiments(), "user")
+    experiments = tuning.experiments()
+    repeated = any(e.config == config for e in experiments)
+    return tuning.describe(config, experiments, "replicate" if repeated else "user")

@@ -91,6 +91,6 @@ class Budget:
         if self.unit is Unit.DOLLARS:
             return f"${self.amount:g}"
         if self.unit is Unit.SECONDS:
-            return f"{self.amount / 60:g}m"
+            return f"{self.amount / 60:g}m" if self.amount >= 60 else f"{self.amount:g}s"
         suffix = "gpuh" if self.unit is Unit.GPU_HOURS else ""
         return f"{self.amount:g}{suffix}"

@@ -33,8 +33,8 @@ class TaskContext:
         return Question(self.target, self.architecture, self.platform, workload, grid)
 
 
-def context_of(task: TaskSpec, folder: Path, log_dir: Path) -> TaskContext:
-    """Resolve a task's names; its relative paths start at `folder`.
+def context_of(task: TaskSpec, folder: Path, log_dir: Path, devices: int) -> TaskContext:
+    """Resolve a task's names; its relative paths start at `folder`, its largest config takes `devices`.
 
     Raises:
         UnknownNameError, FileError, ModelError: the model, the platform or the engine cannot be had.
@@ -47,5 +47,5 @@ def context_of(task: TaskSpec, folder: Path, log_dir: Path) -> TaskContext:
             raise FileError(f"model_files.{name}: {path} is not there; expected a model file")
     architecture = resolve_model(model_path)
     facts, serving = platform(task.platform), engine(task.engine)
-    target = Target(architecture.name, facts.name, serving.name, task.devices)
+    target = Target(architecture.name, facts.name, serving.name, devices)
     return TaskContext(architecture, facts, target, model_path, files, folder, log_dir)

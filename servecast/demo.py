@@ -28,6 +28,7 @@ def run_demo(out: Path, budget: str | None, wait_s: float) -> dict[str, Any]:
     Raises:
         FileError: the folder cannot be made or written.
     """
+    asked = None if budget is None else Budget.parse(budget)
     try:
         out.mkdir(parents=True, exist_ok=True)
         task = out / "task.yaml"
@@ -40,7 +41,7 @@ def run_demo(out: Path, budget: str | None, wait_s: float) -> dict[str, Any]:
     except OSError as error:
         raise FileError(f"{out}: cannot be used ({error.strerror}); expected a folder that can be written") from None
     tuning = open_tuning(task, Store(out / "servecast.duckdb", wait_s=wait_s, on_wait=note))
-    cap = Budget.parse(budget) if budget is not None else tuning.task.budget_cap()
+    cap = asked or tuning.task.budget_cap()
     answer = document(tuning, tune(tuning, executor_for(tuning), cap, watch(tuning, cap)))
     write_page(answer, out / "report.html")
     return answer

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from perfdb.errors import InputError
+from perfdb.facts.engines import engine
 from perfdb.store import Store
 from search.strategies import strategy
 from servecast.context import context_of
-from servecast.space import task_space
+from servecast.space import devices_of, task_space
 from servecast.spec import load_task
 from servecast.tuning import Tuning
 
@@ -19,10 +21,14 @@ def open_tuning(path: Path, store: Store) -> Tuning:
         InputError and its kind: the task is wrong, or names what is not there. StoreError: the database cannot be used.
     """
     task = load_task(path)
-    folder = path.resolve().parent
-    space = task_space(task)
-    strategy(task.strategy)
     logs = store.path.resolve().parent / "logs"
-    context = context_of(task, folder, logs)
+    try:
+        space = task_space(task)
+        strategy(task.strategy)
+        task.budget_cap()
+        devices = task.devices or int(devices_of(space.grid, engine(task.engine)).max())
+        context = context_of(task, path.resolve().parent, logs, devices)
+    except InputError as error:
+        raise type(error)(f"{path}: {error}") from None
     run_id = store.open_run(task.name, task.key(), task.model_dump(mode="json"))
     return Tuning(task, context, store, run_id, space)

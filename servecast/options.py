@@ -55,3 +55,15 @@ def typed(text: str) -> Scalar:
     except yaml.YAMLError:
         return text
     return value if isinstance(value, str | int | float | bool | None) else text
+
+
+def typed_list(text: str, flag: str) -> tuple[Scalar, ...]:
+    """ "1,2,4" -> (1, 2, 4), each value once.
+
+    Raises:
+        InputError: a value is empty.
+    """
+    words = [word.strip() for word in text.split(",")]
+    if "" in words:
+        raise InputError.at(flag, f"{text!r} holds an empty value", "values with commas between, such as 1,2,4")
+    return tuple({(type(value), value): value for value in map(typed, words)}.values())

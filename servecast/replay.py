@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,9 @@ import numpy as np
 
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.store.scan import scan
-from search.objective import Objective
+from search.objective import Objective, to_loss
 from search.replay import grid_of_text, replay
-from servecast.output import print_table
+from servecast.output import note, print_table
 
 
 @dataclass(frozen=True)
@@ -36,21 +37,28 @@ def replay_file(question: Question, strategy: str, budget: int, seeds: int) -> d
     rows = scan(question.grid, question.where, question.derive)
     names = _names(question.params, "--params")
     objectives = [Objective.parse(text) for text in _names(question.objectives, "--objectives")]
+    both = sorted({o.name for o in objectives} & set(names))
+    if both:
+        raise InputError.at("--objectives", f"{both[0]} is a parameter, too", "a column of its own for each")
+    if len({o.name for o in objectives}) < len(objectives):
+        raise InputError.at("--objectives", "a column stands twice", "each once")
     for name in [*names, *(o.name for o in objectives)]:
         if name not in rows.text:
             raise UnknownNameError.of("column", name, rows.text)
     if not len(rows.rows):
-        raise InputError.at(str(question.grid), "no row is left", "a --where that keeps at least one")
+        right = "a --where that keeps at least one" if question.where else "at least one row below the header"
+        raise InputError.at(str(question.grid), "no row is left", right)
     grid = grid_of_text({name: rows.text[name].tolist() for name in names})
     values = np.column_stack([_numbers(rows.text[o.name]) for o in objectives])
-    document: dict[str, Any] = replay(
-        grid, values, tuple(objectives), rows.rows, strategy, budget, range(seeds)
-    ).to_json()
-    return document
+    if not np.isfinite(to_loss(values, objectives)).all(axis=1).any():
+        note("warning: every row is a failed experiment: an objective is empty, not positive or not a number")
+    return replay(grid, values, tuple(objectives), rows.rows, strategy, budget, range(seeds)).to_json()
 
 
 def _names(text: str, flag: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    # Names are read like a line of CSV, so that one in double quotes may hold a comma.
+    [line] = csv.reader([text], skipinitialspace=True)
+    names = [name.strip() for name in line if name.strip()]
     if not names:
         raise InputError.at(flag, "names nothing", "at least one column")
     if len(set(names)) < len(names):

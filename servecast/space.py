@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from model.prediction import Bools, Floats
 from perfdb.errors import InputError, UnknownNameError
@@ -33,7 +34,7 @@ class TaskSpace:
         row = row_of(self.grid, config)
         return {} if row is None else {name: float(column[row]) for name, column in self.known.items()}
 
-    def check(self, config: Config) -> None:
+    def check(self, config: Config, where: str) -> None:
         """Refuse a config that is not on the grid.
 
         Raises:
@@ -45,11 +46,11 @@ class TaskSpace:
         for name, column in self.grid.columns.items():
             values = list(dict.fromkeys(column.tolist()))
             if name not in config:
-                raise InputError.at("config", f"{name} is missing", f"one of {values}")
+                raise InputError.at(where, f"{name} is missing", f"one of {values}")
             if config[name] not in values:
-                raise InputError.at("config", f"{name} is {config[name]!r}", f"one of {values}")
+                raise InputError.at(where, f"{name} is {config[name]!r}", f"one of {values}")
         if row_of(self.grid, config) is None:
-            raise InputError.at("config", "this combination breaks a constraint of the task", "one of its grid")
+            raise InputError.at(where, "this combination breaks a constraint of the task", "one of its grid")
 
 
 def row_of(grid: Grid, config: Mapping[str, Scalar]) -> int | None:
@@ -70,11 +71,14 @@ def task_space(task: TaskSpec) -> TaskSpace:
         UnknownNameError: the engine has no such parameter. InputError: a constraint is wrong, or nothing is left.
     """
     facts = engine(task.engine)
+    _check_files(task, facts)
     space = ConfigSpace(_parameters(task, facts), tuple(task.constraints))
     grid = space.grid()
-    grid = grid.take(np.flatnonzero(_good_enough(task, grid)))
+    few_enough = devices_of(grid, facts) <= (task.devices or np.inf)
+    grid = grid.take(np.flatnonzero(_good_enough(task, grid) & few_enough))
     if not len(grid):
-        raise InputError.at("space", f"no config of {space.size} meets the constraints", "at least one that does")
+        what = f"no config of {space.size} meets the constraints, max_quality_loss and devices"
+        raise InputError.at("space", what, "at least one that does")
     baseline_config = baseline_of(task, facts)
     allowed = np.ones(len(grid), dtype=bool)
     baseline = None if baseline_config is None else row_of(grid, baseline_config)
@@ -83,6 +87,25 @@ def task_space(task: TaskSpec) -> TaskSpace:
         allowed = np.append(allowed, False)
         baseline = len(grid) - 1
     return TaskSpace(grid, allowed, baseline, space.size, _known(task, grid))
+
+
+def devices_of(grid: Grid, facts: EngineFacts) -> npt.NDArray[np.int64]:
+    """tp x pp x dp of each config, `n`; what it does not say is 1. Values that are no counts the model refuses."""
+    devices = np.ones(len(grid), dtype=np.int64)
+    for name, column in grid.columns.items():
+        declared = facts.parameters.get(name)
+        if declared is not None and declared.role in {"tp", "pp", "dp"} and column.dtype.kind == "i":
+            devices *= np.maximum(column, 1)
+    return devices
+
+
+def _check_files(task: TaskSpec, facts: EngineFacts) -> None:
+    """Every quantisation of the space must have its file: found out now, not by a failed experiment."""
+    if not facts.launches or task.replay is not None or "quantization" not in task.space:
+        return
+    for value in task.space["quantization"].values:
+        if value is not None and value not in task.model_files:
+            raise UnknownNameError.of("quantization (the task's model_files name none)", str(value), task.model_files)
 
 
 def _parameters(task: TaskSpec, facts: EngineFacts) -> tuple[Parameter, ...]:

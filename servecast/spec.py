@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from perfdb.errors import FileError, InputError
 from perfdb.facts.engines import Applied
@@ -76,6 +86,13 @@ class ObjectiveSpec(_Strict):
         metric, _ = split_statistic(name)
         direction = given.get("direction") or METRICS[metric].better
         return {**given, "name": name, "direction": _DIRECTIONS.get(str(direction), direction)}
+
+    @model_validator(mode="after")
+    def _towards_better(self) -> Self:
+        better = METRICS[split_statistic(self.name)[0]].better
+        if better is not Direction.NONE and better.value != self.direction:
+            raise ValueError(f"{self.name} has its best value at the other end; write {self.name}:{better}")
+        return self
 
     def objective(self) -> Objective:
         """This objective for the search; its name stays as written, so that documents and files agree."""
@@ -170,7 +187,7 @@ class TaskSpec(_Strict):
     model: Annotated[str, Field(min_length=1)]
     engine: str
     platform: str = "local"
-    devices: Annotated[int, Field(gt=0)] = 1
+    devices: Annotated[int, Field(gt=0)] | None = None
     model_files: dict[str, str] = {}
     quality_loss: dict[str, Annotated[float, Field(ge=0)]] = {}
     max_quality_loss: Annotated[float, Field(ge=0)] | None = None
@@ -185,7 +202,7 @@ class TaskSpec(_Strict):
     ]
     baseline: dict[str, Value] | Literal[False] = {}
     strategy: str = "active"
-    budget: str | int = 12
+    budget: StrictStr | StrictInt = 12
     stop_early: bool = True
     seed: Annotated[int, Field(ge=0)] = 0
     usd_per_hour: Annotated[float, Field(gt=0)] | None = None
@@ -230,9 +247,14 @@ def parse_task(given: object, where: str) -> TaskSpec:
         raise InputError(_first_problem(error, where)) from None
 
 
+_TYPE_NAMES = {"bool", "int", "float", "str", "none", "literal"}
+"""Parts of a path that name a branch of a union, which no task file shows."""
+
+
 def _first_problem(error: ValidationError, where: str) -> str:
     problem = error.errors()[0]
-    path = ".".join(str(part) for part in problem["loc"]) or "task"
+    parts = [str(part) for part in problem["loc"]]
+    path = ".".join(part for part in parts if "[" not in part and part not in _TYPE_NAMES) or "task"
     text = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         text = f"unknown field; known: {', '.join(TaskSpec.model_fields)}" if "." not in path else "unknown field"
@@ -240,6 +262,19 @@ def _first_problem(error: ValidationError, where: str) -> str:
         text = "is missing"
     more = len(error.errors()) - 1
     return f"{where}: {path}: {text}" + (f" (and {more} more)" if more else "")
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice, where YAML itself would quietly take the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """See `yaml.SafeLoader`."""
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def load_task(path: Path) -> TaskSpec:
@@ -263,7 +298,7 @@ def _parse_text(text: str, path: Path) -> object:
         except json.JSONDecodeError as error:
             raise InputError(f"{path}: line {error.lineno}: {error.msg}; expected JSON") from None
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_OnceLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""

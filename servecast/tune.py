@@ -15,6 +15,7 @@ from runner.execute import Executor, Job, JobResult
 from servecast.budget import Budget
 from servecast.measured import Measured
 from servecast.pricing import device_hours, dollars_per_mtok
+from servecast.run_lock import alone
 from servecast.tuning import Planned, Tuning
 
 
@@ -30,29 +31,27 @@ def tune(tuning: Tuning, executor: Executor, budget: Budget, progress: Progress)
     """Run experiments until a reason to stop; returns that reason, one sentence.
 
     Raises:
-        BudgetError: a dollar budget without a price.
+        BudgetError: a dollar budget without a price. StoreBusyError: another process tunes this run.
     """
     try:
-        while True:
-            experiments = tuning.experiments()
-            reason = stop_reason(tuning, budget, experiments)
-            if reason:
-                tuning.store.finish_run(tuning.run_id, reason)
-                return reason
-            planned = tuning.plan(experiments)
-            if not planned:
-                reason = "every config that may fit has been run"
-                tuning.store.finish_run(tuning.run_id, reason)
-                return reason
-            progress.planned(len(experiments), planned[0])
-            progress.recorded(_run_one(tuning, executor, planned[0], experiments, budget))
+        with alone(tuning.store.path, tuning.run_id):
+            while True:
+                experiments = tuning.experiments()
+                reason = stop_reason(tuning, budget, experiments)
+                planned = [] if reason else tuning.plan(experiments)
+                if not planned:
+                    reason = reason or "every config that may fit has been run"
+                    tuning.store.finish_run(tuning.run_id, reason)
+                    return reason
+                progress.planned(len(experiments), planned[0])
+                progress.recorded(_run_one(tuning, executor, planned[0], experiments, budget))
     finally:
         executor.close()
 
 
 def stop_reason(tuning: Tuning, budget: Budget, experiments: Sequence[Experiment]) -> str | None:
     """Why no further experiment should start, or None."""
-    seconds = budget.seconds_left(experiments, tuning.task.devices, tuning.task.usd_per_hour)
+    seconds = budget.seconds_left(experiments, tuning.target.devices, tuning.task.usd_per_hour)
     if seconds <= 0:
         return f"the budget of {budget} is spent"
     typical = typical_wall_s(experiments)
@@ -71,7 +70,7 @@ def typical_wall_s(experiments: Sequence[Experiment]) -> float | None:
 def _run_one(
     tuning: Tuning, executor: Executor, planned: Planned, experiments: Sequence[Experiment], budget: Budget
 ) -> Experiment:
-    seconds = budget.seconds_left(experiments, tuning.task.devices, tuning.task.usd_per_hour)
+    seconds = budget.seconds_left(experiments, tuning.target.devices, tuning.task.usd_per_hour)
     job = job_of(tuning, planned, len(experiments), seconds)
     [(_, result)] = list(executor.run([job]))
     return record(tuning, experiment_of(tuning, planned, result, executor.name))
@@ -85,7 +84,7 @@ def job_of(tuning: Tuning, planned: Planned, index: int, seconds: float) -> Job:
 def experiment_of(tuning: Tuning, planned: Planned, result: JobResult, executor: str) -> Experiment:
     """A result with its plan, priced and with the metrics that follow from what was measured."""
     task = tuning.task
-    hours = device_hours(result.wall_s, task.devices)
+    hours = device_hours(result.wall_s, tuning.target.devices)
     target = replace(tuning.target, engine_version=result.engine_version)
     return Experiment(
         experiment_id="",
@@ -121,7 +120,7 @@ def _with_derived(tuning: Tuning, planned: Planned, point: PointResult) -> Point
     tps = point.value("output_tps")
     price = tuning.task.usd_per_hour
     if tps and price and "cost_per_mtok" not in have:
-        cost = float(dollars_per_mtok(tps, price, tuning.task.devices))
+        cost = float(dollars_per_mtok(tps, price, tuning.target.devices))
         extra.append(Measurement("cost_per_mtok", Statistic.VALUE, cost))
     return replace(point, measurements=(*point.measurements, *extra))
 

@@ -183,7 +183,7 @@ class Tuning:
             return Estimate(np.log(known), np.full(n, 1e-3))
         if name == "cost_per_mtok" and self.task.usd_per_hour:
             tps = self.prediction.metrics["output_tps"]
-            return Estimate(np.log(dollars_per_mtok(tps.mean, self.task.usd_per_hour, self.task.devices)), tps.log_sd)
+            return Estimate(np.log(dollars_per_mtok(tps.mean, self.task.usd_per_hour, self.target.devices)), tps.log_sd)
         return Estimate(np.zeros(n), np.full(n, 3.0))
 
     def belief(self, experiments: Sequence[Experiment]) -> Belief:

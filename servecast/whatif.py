@@ -17,14 +17,16 @@ from model.architecture import resolve_model
 from model.prediction import Estimate, GridPrediction
 from model.question import Question
 from model.surrogate import Surrogate
-from perfdb.errors import InputError, UnknownNameError
-from perfdb.facts.engines import EngineFacts, engine
+from perfdb.errors import InputError
+from perfdb.facts.engines import engine
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid, Scalar, Target, Workload
 from perfdb.store import Store
 from search.space import ConfigSpace, Parameter
 from servecast.output import cell_text, note, print_table
+from servecast.space import devices_of
 
+MOST_TOKENS = 1e9
 SHOWN = ("ttft_s", "tpot_s", "output_tps", "e2e_s", "itl_s", "request_tps", "output_tps_per_gpu")
 
 
@@ -69,11 +71,9 @@ class WhatIf:
             UnknownNameError: the engine has no such parameter. InputError: there are too many combinations.
         """
         known = engine(self.engine).parameters
-        for name in self.sets:
-            if name not in known:
-                raise UnknownNameError.of(f"parameter of {engine(self.engine).name}", name, known)
+        sets = {engine(self.engine).parameter(name).name: values for name, values in self.sets.items()}
         # A grid needs a column to have a row: without --set the engine's first parameter is left to the engine.
-        chosen = self.sets or {next(iter(known)): (None,)}
+        chosen = sets or {next(iter(known)): (None,)}
         return ConfigSpace(
             tuple(Parameter(name, values, known[name].applied) for name, values in chosen.items())
         ).grid()
@@ -85,20 +85,15 @@ class WhatIf:
             UnknownNameError: the model, platform or engine is not known. ModelError, FileError: the model's files.
         """
         architecture, hardware = resolve_model(self.model), platform(self.platform)
-        devices = np.full(len(grid), self.devices) if self.devices else _devices_of(grid, engine(self.engine))
+        needed = devices_of(grid, engine(self.engine))
+        if self.devices and needed.max() > self.devices:
+            what = f"a config takes {needed.max()} devices (tp x pp x dp)"
+            raise InputError.at(f"--devices {self.devices}", what, "as many devices as the largest config takes")
+        devices = np.full(len(grid), self.devices) if self.devices else needed
         for count in np.unique(devices):
             rows = np.flatnonzero(devices == count)
             target = Target(architecture.name, hardware.name, engine(self.engine).name, int(count))
             yield rows, Question(target, architecture, hardware, self.workload, grid.take(rows))
-
-
-def _devices_of(grid: Grid, facts: EngineFacts) -> npt.NDArray[np.int64]:
-    """tp x pp x dp of each config, `n`; what a config does not say is 1. Values that are no counts the model refuses."""
-    devices = np.ones(len(grid), dtype=np.int64)
-    for name, column in grid.columns.items():
-        if facts.parameters[name].role in {"tp", "pp", "dp"} and column.dtype.kind == "i":
-            devices *= np.maximum(column, 1)
-    return devices
 
 
 def whatif(asked: WhatIf, store: Store) -> dict[str, Any]:
@@ -148,6 +143,9 @@ def workload_of(isl: float, osl: float, concurrency: int | None, rate: float | N
     if len(given) != 1:
         raise InputError.at("load", f"{' and '.join(given) or 'none'} given", f"exactly one of {', '.join(loads)}")
     arrival = {"--concurrency": Arrival.CLOSED, "--rate": Arrival.POISSON, "--batch": Arrival.BATCH}[given[0]]
+    for flag, value in (("--isl", isl), ("--osl", osl), (given[0], loads[given[0]])):
+        if value is None or not 0 < value <= MOST_TOKENS:
+            raise InputError.at(flag, f"{value} is out of range", f"a number above 0 and up to {MOST_TOKENS:.0e}")
     return Workload(isl=isl, osl=osl, arrival=arrival, concurrency=concurrency, request_rate=rate, batch_size=batch)
 
 

@@ -39,6 +39,19 @@ class EngineFacts:
     source: str
     aliases: tuple[str, ...] = field(default=())
 
+    def parameter(self, name: str) -> EngineParameter:
+        """A parameter by its name, its name with dashes, or the model's word for it ("tp").
+
+        Raises:
+            UnknownNameError: the engine has no such parameter.
+        """
+        plain = name.strip().lstrip("-").replace("-", "_")
+        by_role = {p.role: p for p in reversed(list(self.parameters.values())) if p.role}
+        found = self.parameters.get(plain) or by_role.get(plain)
+        if found is None:
+            raise UnknownNameError.of(f"parameter of {self.name}", name, self.parameters)
+        return found
+
     def defaults(self) -> dict[str, Scalar]:
         """Parameter -> the value that the engine takes when it is not told."""
         return {name: parameter.default for name, parameter in self.parameters.items()}

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perfdb.errors import InputError, StoreError
+from perfdb.errors import FileError, InputError, StoreError
 from perfdb.store import schema
 from perfdb.store.engine import engine, first_line
 from perfdb.store.waiting import Waiter, gate, one_thread
@@ -71,10 +71,23 @@ class Database:
             raise InputError.at(str(self.path), "its folder does not exist", "a path in an existing folder")
         if self.path.is_dir():
             raise InputError.at(str(self.path), "it is a folder", "a database file")
+        self._check_header()
         journal = self.path.with_name(f"{self.path.name}.wal")
         # a database is there before its journal is, so in this order a journal alone is a leftover
         if journal.exists() and not self.path.exists():
             raise StoreError(f"{journal}: the journal of a database that is gone; expected it removed, too")
+
+    def _check_header(self) -> None:
+        """DuckDB would take a .csv or .parquet for something to query; bytes 8 to 11 of its own files are DUCK."""
+        try:
+            with self.path.open("rb") as file:
+                head = file.read(12)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise FileError(f"{self.path}: cannot be read ({error.strerror}); expected a DuckDB database") from error
+        if head[8:] != b"DUCK":
+            raise FileError(f"{self.path}: not a DuckDB database; expected one, or a name not in use")
 
     def _create(self) -> None:
         """Make the file under another name first: whoever is killed half-way leaves no half database behind."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -38,4 +39,6 @@ def demo(
 
 def _next_command(out: Path, answer: dict[str, list[object]]) -> str:
     more = len(answer["experiments"]) + 4
-    return f"servecast tune {out / 'task.yaml'} --db {out / 'servecast.duckdb'} --budget {more}"
+    return shlex.join(
+        ["servecast", "tune", str(out / "task.yaml"), "--db", str(out / "servecast.duckdb"), "--budget", str(more)]
+    )

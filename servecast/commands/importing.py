@@ -40,8 +40,9 @@ def import_files(
         emit_json(report)
         return
     verb = "would be stored" if dry_run else "stored"
+    files = f"{report['files']} {'file' if report['files'] == 1 else 'files'}"
     print(
-        f"{report['rows_read']} rows of {report['files']} files: {report['stored']} {verb} ({report['measurements']} "
+        f"{report['rows_read']} rows of {files}: {report['stored']} {verb} ({report['measurements']} "
         f"measurements), {report['duplicates']} duplicates, {report['quarantined']} quarantined"
     )
     for reason, count in report["reasons"].items():

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from perfdb.errors import InputError
 from servecast.commands.tune import BudgetFlag, TaskFile
 from servecast.options import DEFAULT_DB, Db, Json, Sets, Wait, open_store, pairs, typed
 
@@ -14,7 +15,7 @@ from servecast.options import DEFAULT_DB, Db, Json, Sets, Wait, open_store, pair
 def suggest(
     task: TaskFile,
     db: Db = DEFAULT_DB,
-    count: Annotated[int, typer.Option("--count", min=1, help="How many configs to suggest.")] = 1,
+    count: Annotated[int, typer.Option("--count", min=1, max=100, help="How many configs to suggest.")] = 1,
     budget: BudgetFlag = None,
     wait: Wait = 30.0,
     json: Json = False,
@@ -62,6 +63,8 @@ def record(
 
     tuning = open_tuning(task, open_store(db, wait))
     if file is not None:
+        if sets or metric or failed:
+            raise InputError.at("--file", "given together with --set, --metric or --failed", "one or the other")
         reports = reports_from_file(file)
     else:
         config = {name: typed(text) for name, text in pairs(sets, "--set").items()}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from servecast.options import DEFAULT_DB, Db, Json, Wait, open_store, pairs, typed
+from servecast.options import DEFAULT_DB, Db, Json, Wait, open_store, pairs, typed_list
 
 
 def whatif(
@@ -33,7 +33,7 @@ def whatif(
     from servecast.whatif import WhatIf, say_whatif, workload_of
     from servecast.whatif import whatif as answer_whatif
 
-    values = {name: tuple(typed(v) for v in text.split(",")) for name, text in pairs(sets, "--set").items()}
+    values = {name: typed_list(text, f"--set {name}") for name, text in pairs(sets, "--set").items()}
     workload = workload_of(isl, osl, concurrency, rate, batch)
     answer = answer_whatif(WhatIf(model, platform, engine, workload, values, devices), open_store(db, wait))
     emit_json(answer) if json else say_whatif(answer)

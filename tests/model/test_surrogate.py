@@ -283,3 +283,14 @@ def test_trees_are_fitted_without_importing_scikit_learn() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_no_first_token_is_predicted_after_the_last_one() -> None:
+    """Three short waits, growing fast, must not extrapolate past the whole latency where slots are few."""
+    asked = question(
+        grid=Grid({"max_num_seqs": np.array([2, 128, 64, 32]), "max_num_batched_tokens": np.full(4, 8192)})
+    )
+    history = rows(asked, keep=[1, 2, 3])
+    history["ttft_s"] = history["ttft_s"] * np.array([1.0, 3.0, 9.0])
+    found = Surrogate.fit(history).predict(asked)
+    assert found.metrics["ttft_s"].mean[0] <= found.metrics["e2e_s"].mean[0]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from perfdb.batch import Batch, Source
-from perfdb.errors import InputError, StoreBusyError, StoreError
+from perfdb.errors import FileError, InputError, StoreBusyError, StoreError
 from perfdb.metrics import Statistic
 from perfdb.store import Store, schema, waiting
 from perfdb.store.engine import engine
@@ -103,7 +103,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, co
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
     for use in (Store(path).experiments, lambda: write(Store(path))):
-        with pytest.raises(StoreError, match=r"notes.txt: not a DuckDB database"):
+        with pytest.raises(FileError, match=r"notes.txt: not a DuckDB database"):
             use()
     assert path.read_bytes() == content
 

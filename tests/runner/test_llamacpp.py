@@ -176,25 +176,13 @@ def test_the_real_server_does_what_the_config_says(job, model, config, facts):
     assert "llamacpp_server.py" in result.command
 
 
-def admitted_while_others_decode(job_):
-    """Pairs of requests where one got its first token between the second and the last but one of the other."""
-    lines = (job_.log_dir / "e-0.requests.jsonl").read_text().splitlines()
-    stamps = [json.loads(line)["token_s"] for line in lines]
-    return sum(a[1] < b[0] < a[-2] for a in stamps for b in stamps if len(a) > 3)
-
-
-def test_without_continuous_batching_nobody_joins_a_running_batch(job):
-    """Seen by the client's stamps, which a busy machine blurs: one quiet pair of three is enough."""
-    load = Workload(lengths="U(9,30)/(4,60)", concurrency=4, requests=24, warmup_requests=0)
-
-    def joined(on):
-        each = job({"n_parallel": 4, "cont_batching": on}, load)
-        with LocalExecutor() as executor:
-            [(_, result)] = executor.run([each])
-        assert result.outcome is Outcome.OK
-        return admitted_while_others_decode(each)
-
-    assert any(joined(False) * 2 < joined(True) for _ in range(3))
+def test_without_continuous_batching_the_real_server_still_answers(job):
+    """What it does to admissions is timing, and measured in tests/bench; here: the flag arrives and is understood."""
+    each = job({"n_parallel": 4, "cont_batching": False})
+    assert "--no-cont-batching" in flags(each)
+    with LocalExecutor() as executor:
+        [(_, result)] = executor.run([each])
+    assert result.outcome is Outcome.OK
 
 
 def test_a_request_parameter_does_not_restart_the_real_server(job):

@@ -65,6 +65,8 @@ def test_values_keep_their_types():
         ({"load": {"lengths": "Q(1,2)", "concurrency": 1}}, r"not a distribution; expected D\(96,24\)"),
         ({"load": {"isl": 8, "osl": 8, "arrival": "poisson"}}, "needs request_rate"),
         ({"at": 2}, "names no operating point"),
+        ({"objectives": ["ttft_s:max"]}, "write ttft_s:min"),
+        ({"budget": True}, "budget"),
         ({"colour": "red"}, "unknown field; known: name, model"),
         ({"name": ""}, "name"),
     ],
@@ -88,6 +90,12 @@ def test_a_file_that_is_no_task_is_named_with_its_line(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=name):
         load_task(tmp_path / name)
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    (tmp_path / "t.yaml").write_text("name: a\nmodel: b\nname: c\n")
+    with pytest.raises(InputError, match=r"line 3: 'name' stands twice"):
+        load_task(tmp_path / "t.yaml")
 
 
 def test_a_missing_file_is_named(tmp_path):

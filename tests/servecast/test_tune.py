@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perfdb.errors import BudgetError, FileError, InputError, UnknownNameError
+from perfdb.errors import BudgetError, FileError, InputError, StoreBusyError, UnknownNameError
 from perfdb.store import Store
 from runner.execute import Executor, Job, JobResult
 from search.frontier import non_dominated
@@ -19,6 +19,7 @@ from servecast.executors import executor_for
 from servecast.open_task import open_tuning
 from servecast.report.document import document
 from servecast.report.page import write_page
+from servecast.run_lock import alone
 from servecast.tune import Progress, tune
 
 
@@ -240,3 +241,45 @@ def test_a_page_of_nothing_measured_is_still_a_page(task_file, tmp_path):
     assert "no such binary" in (tmp_path / "report.html").read_text()
     with pytest.raises(FileError, match="cannot be written"):
         write_page(answer, tmp_path / "missing" / "report.html")
+
+
+def test_a_run_is_tuned_by_one_process_at_a_time(task_file, tmp_path):
+    tuning = open_tuning(task_file, Store(tmp_path / "t.duckdb"))
+    with alone(tuning.store.path, tuning.run_id), pytest.raises(StoreBusyError, match="is being tuned by process"):
+        tuned(task_file, tmp_path / "t.duckdb")
+    assert len(tuned(task_file, tmp_path / "t.duckdb", "2")["experiments"]) == 2
+    assert list(tmp_path.glob(".*.lock")) == []
+
+
+def test_recording_a_config_again_is_a_replicate(task_file, tmp_path):
+    tuning = open_tuning(task_file, Store(tmp_path / "t.duckdb"))
+    config = {"max_num_seqs": 2, "max_num_batched_tokens": 256, "enable_chunked_prefill": True}
+    metrics = {"output_tps": 100.0, "ttft_s": 1.0, "tpot_s": 0.01}
+    for _ in range(2):
+        record_reports(tuning, [Report.of("test", config, metrics, None)])
+    assert [e.selection_reason for e in tuning.experiments()] == ["user", "replicate"]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "wall_s"),
+    [
+        ({"ttft_s": 0}, 1),
+        ({"ttft_s": 1e300}, 1),
+        ({"ttft_s": float("nan")}, 1),
+        ({"ttft_s": "x"}, 1),
+        ({"ttft_s": 1}, 1e13),
+    ],
+)
+def test_nonsense_is_not_recorded(metrics, wall_s):
+    with pytest.raises(InputError, match="here: "):
+        Report.of("here", {}, metrics, None, wall_s=wall_s)
+
+
+def test_configs_that_take_more_devices_than_there_are_are_left_out(task_file, tmp_path, edit):
+    space = {"tensor_parallel_size": [1, 2, 4], "max_num_seqs": [8, 16]}
+    edit(task_file, space=space, baseline={"max_num_seqs": 8}, replay=None)
+    assert open_tuning(task_file, Store(tmp_path / "t.duckdb")).target.devices == 4
+    edit(task_file, devices=2)
+    tuning = open_tuning(task_file, Store(tmp_path / "t.duckdb"))
+    assert set(tuning.grid.columns["tensor_parallel_size"].tolist()) == {1, 2}
+    assert tuning.target.devices == 2

@@ -1,0 +1,119 @@
+"""`whatif` and `replay` from the command line: their documents, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+WHATIF = ["whatif", "--model", "meta-llama/Llama-3.1-8B", "--platform", "h100_sxm", "--engine", "vllm"]
+POINT = ["--isl", "512", "--osl", "64", "--concurrency", "8"]
+GRID = "a,name,tps,ttft\n1,x,10,1\n2,x,20,2\n4,y,OOM,\n2,x,99,9\n8,y,40,8\n"
+
+
+def test_whatif_answers_the_product_in_order(cli):
+    answer = cli.json(*WHATIF, *POINT, "--set", "tp=1,2", "--set", "max-num-seqs=4,8")
+    assert [row["config"] for row in answer["rows"]] == [
+        {"tensor_parallel_size": tp, "max_num_seqs": seqs} for tp in (1, 2) for seqs in (4, 8)
+    ]
+    for row in answer["rows"]:
+        assert row["provenance"] == "roofline"
+        assert row["feasible"] is True
+        for metric in ("ttft_s", "tpot_s", "output_tps"):
+            assert 0 < row[metric]["lo"] < row[metric]["mean"] < row[metric]["hi"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([*WHATIF, "--isl", "5", "--osl", "5"], "exactly one of --concurrency, --rate, --batch"),
+        ([*WHATIF, *POINT, "--set", "speed=1"], "unknown parameter of vllm 'speed'"),
+        ([*WHATIF, *POINT, "--set", "tp="], "empty value"),
+        ([*WHATIF, *POINT, "--set", "tp=4", "--devices", "2"], "takes 4 devices"),
+        ([*WHATIF, "--isl", "inf", "--osl", "5", "--concurrency", "1"], "out of range"),
+        ([*WHATIF[:2], "llama9", *WHATIF[3:], *POINT], "unknown model"),
+    ],
+)
+def test_whatif_refuses_in_one_sentence(cli, arguments, sentence):
+    done = cli.run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Warning" not in done.stderr
+
+
+def test_replay_runs_every_config_once_and_finds_all_of_the_hypervolume(cli):
+    (cli.folder / "grid.csv").write_text(GRID)
+    answer = cli.json(
+        *[
+            "replay",
+            "grid.csv",
+            "--params",
+            "a,name",
+            "--objectives",
+            "tps:max,ttft:min",
+            "--budget",
+            "9",
+            "--seeds",
+            "2",
+        ]
+    )
+    assert (answer["strategy"], answer["grid"]) == ("active", 4)
+    for run in answer["runs"]:
+        assert sorted(run["order"]) == [0, 1, 2, 4]
+        assert run["hypervolume"][-1] == pytest.approx(1)
+        assert run["hypervolume"] == sorted(run["hypervolume"])
+
+
+def test_replay_takes_filters_derived_columns_and_quoted_names(cli):
+    (cli.folder / "grid.csv").write_text(GRID.replace("name", '"the, name"'))
+    answer = cli.json(
+        *["replay", "grid.csv", "--params", 'a,"the, name"', "--objectives", "speed:max", "--where", "a < 8"],
+        *["--derive", "speed=TRY_CAST(tps AS DOUBLE) / a", "--strategy", "random", "--seeds", "1"],
+    )
+    assert sorted(answer["runs"][0]["order"]) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("params", "objectives", "sentence"),
+    [
+        ("a", "a:max", "is a parameter, too"),
+        ("a", "tps:max,tps:min", "stands twice"),
+        ("b", "tps:max", "unknown column 'b'"),
+        ("a", "tps", "NAME:max or NAME:min"),
+        ("", "tps:max", "names nothing"),
+    ],
+)
+def test_replay_refuses_in_one_sentence(cli, params, objectives, sentence):
+    (cli.folder / "grid.csv").write_text(GRID)
+    done = cli.run("replay", "grid.csv", "--params", params, "--objectives", objectives)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in done.stderr
+
+
+def test_a_file_that_is_no_database_is_named(cli):
+    (cli.folder / "grid.csv").write_text(GRID)
+    done = cli.run("db", "info", "--db", "grid.csv")
+    assert done.returncode == 2
+    assert "grid.csv: not a DuckDB database" in done.stderr
+
+
+def test_db_sql_answers_json_and_only_reads(cli, task_file):
+    cli.json("tune", "task.yaml", "--budget", "2")
+    answer = cli.json("db", "sql", "SELECT count(*) AS n FROM experiments")
+    assert answer == {"columns": ["n"], "rows": [[2]]}
+    assert cli.run("db", "sql", "DELETE FROM experiments").returncode == 2
+    assert cli.json("db", "export", "experiments", "out.json")["rows"] == 2
+    assert len(json.loads((cli.folder / "out.json").read_text())) == 2
+
+
+def test_suggest_and_record_from_the_command_line(cli, task_file):
+    asked = cli.json("suggest", "task.yaml", "--count", "2")["suggestions"]
+    assert [s["selection_reason"] for s in asked] == ["baseline", "initial_design"]
+    result = {"config": asked[0]["config"], "metrics": {"throughput": 90, "ttft": 1.5, "tpot": 0.011}}
+    told = cli.json("record", "task.yaml", "--file", "-", stdin=json.dumps([result]))
+    assert told["recorded"][0]["on_frontier"] is True
+    failed = [f"--set={name}={value}" for name, value in asked[1]["config"].items()]
+    assert cli.json("record", "task.yaml", *failed, "--failed", "oom")["recorded"][0]["outcome"] == "oom"
+    assert cli.run("record", "task.yaml", *failed, "--file", "-", stdin="[]").returncode == 2
+    assert cli.json("suggest", "task.yaml")["recorded"] == 2
