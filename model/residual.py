@@ -20,6 +20,7 @@ import numpy.typing as npt
 from model.intervals import balanced_weights, conformal_sd, folds
 from model.prediction import Floats
 from model.trees import Trees, fit_trees
+from perfdb.facts.platforms import PlatformFacts
 
 Ints = npt.NDArray[np.int64]
 
@@ -36,6 +37,11 @@ FOLDS = 5
 _WITHIN_SD = 0.25
 _STRENGTH = 3.0
 _SMALLEST_SD = 0.03
+
+
+def familiarity(platform: PlatformFacts) -> float:
+    """How many times wider the error of the raw roofline is here than where its efficiencies come from."""
+    return 1.0 if platform.kind == "cpu" or platform.vendor == "NVIDIA" else UNFAMILIAR
 
 
 @dataclass(frozen=True)

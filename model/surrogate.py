@@ -23,10 +23,9 @@ from model.history import Columns, training
 from model.lessons import Lessons
 from model.prediction import Bools, Estimate, Floats, GridPrediction
 from model.question import Analysis, Question, analyse
-from model.residual import UNFAMILIAR
+from model.residual import familiarity
 from model.scenario import ScenarioIndex, ScenarioRows
 from perfdb.facts.models import canonical_model
-from perfdb.facts.platforms import PlatformFacts
 from perfdb.records import Provenance
 
 __all__ = ["Question", "Surrogate"]
@@ -42,11 +41,6 @@ def _near_capacity(found: Analysis) -> Floats:
     """sd of log waiting time that an error in the capacity causes, `n`: near it seconds may be minutes."""
     rho = found.serving.utilisation
     return np.where(found.points.load.is_open, 1.5 * np.exp(-(((rho - 1.0) / 0.15) ** 2)), 0.0)
-
-
-def _familiarity(platform: PlatformFacts) -> float:
-    """How many times wider the error of the raw roofline is here than where its efficiencies come from."""
-    return 1.0 if platform.kind == "cpu" or platform.vendor == "NVIDIA" else UNFAMILIAR
 
 
 def _provenance(is_measured: Bools, learned: bool) -> npt.NDArray[Any]:
@@ -129,14 +123,14 @@ class Surrogate:
         # at a rate of its own a deployment serves what is offered, but for those that cannot keep up
         follows = found.points.load.is_open & (found.serving.utilisation < 1.0)
         near_capacity = _near_capacity(found)
-        familiarity = _familiarity(question.platform)
+        wider = familiarity(question.platform)
         basis = {}
         for name in BASIS:
             family, sign = family_of(name)
             correction = corrections[family]
             is_given = follows & (name == "output_tps")
             mean = np.log(found.serving.metrics[name]) + sign * np.where(is_given, 0.0, correction.shift)
-            widened = correction.sd if correction.learned else correction.sd * familiarity
+            widened = correction.sd if correction.learned else correction.sd * wider
             sd = np.hypot(widened, near_capacity) if family in _QUEUES else widened
             basis[name] = Estimate(mean, np.where(is_given, NOISE_SD, sd))
         return basis, any(correction.learned for correction in corrections.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -12,7 +13,6 @@ from servecast.commands import database, demo, facts, importing, replay, suggest
 
 app = typer.Typer(
     name="servecast",
-    help="Predict every LLM-serving configuration, run only the few that matter, end in a measured Pareto frontier.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -31,6 +31,23 @@ app.command("platforms")(facts.platforms)
 app.command("engines")(facts.engines)
 
 INTERRUPTED = 130
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"servecast {version('servecast')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Predict every LLM-serving configuration, run only the few that matter, end in a measured Pareto frontier."""
 
 
 def run() -> None:

@@ -17,17 +17,18 @@ import numpy as np
 from model.history import FAMILIES, training
 from model.lessons import Lessons
 from model.prediction import Z90, Floats
-from model.residual import PRIOR_SD, fit_offsets
+from model.residual import PRIOR_SD, familiarity, fit_offsets
+from perfdb.facts.platforms import platform
 from perfdb.store import Store
 
 
-def line(metric: str, method: str, errors: Floats, sd: float) -> str:
+def line(metric: str, method: str, errors: Floats, sd: Floats | float) -> str:
     """One line of the table from log(measured / predicted), `n`."""
     size = np.abs(errors)
     return (
         f"{metric:8} {method:18} n={len(errors):5}  median {np.median(size):.3f}  p90 {np.quantile(size, 0.9):.3f}  "
         f"MAPE {np.mean(np.abs(np.expm1(-errors))):7.1%}  bias {errors.mean():+.3f}  "
-        f"coverage90 {np.mean(size <= Z90 * sd):.1%} (sd {sd:.2f})"
+        f"coverage90 {np.mean(size <= Z90 * sd):.1%} (sd {np.mean(sd):.2f})"
     )
 
 
@@ -44,7 +45,8 @@ def main() -> None:
         found = residuals[family]
         if not found.learned:
             continue
-        print(line(family, "raw roofline", found.residual, PRIOR_SD[family]))
+        wider = np.array([familiarity(platform(place)) for _, place, _ in data.groups])[found.group]
+        print(line(family, "raw roofline", found.residual, PRIOR_SD[family] * wider))
         if len(np.unique(found.group)) > 1:
             trees, offsets = found.grouped
             constant = fit_offsets(found.residual, found.group, PRIOR_SD[family])
