@@ -10,7 +10,7 @@ from perfdb.store import Store
 from search.strategies import strategy
 from servecast.context import context_of
 from servecast.space import devices_of, task_space
-from servecast.spec import load_task
+from servecast.task_file import load_task
 from servecast.tuning import Tuning
 
 

@@ -8,7 +8,7 @@ import yaml
 from perfdb.errors import FileError, InputError
 from perfdb.metrics import Direction, Statistic
 from perfdb.records import Arrival
-from servecast.spec import load_task, parse_task
+from servecast.task_file import load_task, parse_task
 
 TASK = {
     "name": "t",
