@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from perfdb.errors import BudgetError, FileError, InputError, StoreBusyError, UnknownNameError
+from perfdb.records import Outcome
 from perfdb.store import Store
 from runner.execute import Executor, Job, JobResult
 from search.frontier import non_dominated
@@ -20,6 +21,7 @@ from servecast.open_task import open_tuning
 from servecast.report.document import document
 from servecast.report.page import write_page
 from servecast.run_lock import alone
+from servecast.space import row_of
 from servecast.tune import Progress, tune
 
 
@@ -208,8 +210,6 @@ class NeverLaunches:
     name = "local"
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, JobResult]]:
-        from perfdb.records import Outcome
-
         for job in jobs:
             yield job, JobResult(Outcome.LAUNCH_FAILED, error="no such binary", wall_s=1.0)
 
@@ -283,3 +283,31 @@ def test_configs_that_take_more_devices_than_there_are_are_left_out(task_file, t
     tuning = open_tuning(task_file, Store(tmp_path / "t.duckdb"))
     assert set(tuning.grid.columns["tensor_parallel_size"].tolist()) == {1, 2}
     assert tuning.target.devices == 2
+
+
+class CancelsSecond:
+    """An executor whose second job is cut off by its time limit."""
+
+    name = "replay"
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor, self.jobs = executor, 0
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, JobResult]]:
+        for job, result in self.executor.run(jobs):
+            self.jobs += 1
+            yield job, JobResult(Outcome.CANCELLED, error="out of time") if self.jobs == 2 else result
+
+    def close(self) -> None:
+        self.executor.close()
+
+
+def test_a_cancelled_experiment_is_charged_and_says_nothing_of_its_config(task_file, tmp_path):
+    tuning = open_tuning(task_file, Store(tmp_path / "t.duckdb"))
+    tune(tuning, CancelsSecond(executor_for(tuning)), Budget.parse("3"), Progress())
+    experiments = tuning.experiments()
+    assert [e.outcome.value for e in experiments].count("cancelled") == 1
+    assert len(experiments) == 3
+    state = tuning.state(experiments)
+    assert state.ok.all()
+    assert row_of(tuning.grid, experiments[1].config) in state.open_rows
