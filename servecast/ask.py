@@ -7,17 +7,17 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from perfdb.errors import FileError, InputError, UnknownNameError
-from perfdb.metrics import METRICS, Statistic
+from perfdb.metrics import METRICS
 from perfdb.records import Config, Measurement, Outcome, PointResult, Scalar, Suggestion
 from runner.execute import JobResult
-from servecast.budget import Budget
+from servecast.budget import Budget, Unit
 from servecast.output import interval_json
-from servecast.spec import OBJECTIVE_ALIASES, split_statistic
+from servecast.spec import OBJECTIVE_ALIASES, plain_statistic, split_statistic
 from servecast.tune import experiment_of, record, stop_reason
 from servecast.tuning import Planned, Tuning
 
@@ -91,14 +91,18 @@ def _number(where: str, name: str, value: object) -> float:
 
 def _measurement(name: str, value: float) -> Measurement:
     metric, statistic = split_statistic(name)
-    distribution = metric in {"ttft_s", "tpot_s", "itl_s", "e2e_s"}
-    return Measurement(metric, statistic or (Statistic.MEAN if distribution else Statistic.VALUE), value)
+    return Measurement(metric, statistic or plain_statistic(metric), value)
 
 
 def suggestions(tuning: Tuning, budget: Budget, count: int) -> dict[str, Any]:
-    """The next `count` configs, or fewer and the reason. The database keeps them, so that `record` knows them."""
+    """The next `count` configs, fewer where the budget or the grid ends before.
+
+    The database keeps them, so that `record` knows them.
+    """
     experiments = tuning.experiments()
     reason = stop_reason(tuning, budget, experiments)
+    if budget.unit is Unit.EXPERIMENTS:
+        count = min(count, int(budget.left(experiments)))
     planned = [] if reason else tuning.plan(experiments, count)
     noted = [Suggestion(p.config, p.reason, p.detail, p.predicted, p.on_predicted_frontier) for p in planned]
     if noted:
@@ -153,8 +157,11 @@ def _report(entry: object, where: str) -> Report:
 
 def record_reports(tuning: Tuning, reports: Sequence[Report]) -> dict[str, Any]:
     """Record reports in order; all are checked before the first is stored."""
-    for number, report in enumerate(reports, start=1):
-        tuning.space.check(report.config, f"result {number}: config")
+    reports = [
+        replace(report, config=tuning.space.check(report.config, f"result {number}: config"))
+        for number, report in enumerate(reports, start=1)
+    ]
+    for report in reports:
         _check_complete(tuning, report)
     noted = {s.config.key: s for s in tuning.store.suggestions(tuning.run_id)}
     for key in {e.config.key for e in tuning.experiments()} & set(noted):

@@ -13,10 +13,8 @@ from perfdb.metrics import Statistic
 from perfdb.records import Grid, Outcome, Scalar, as_column
 from perfdb.store.scan import Scan, scan
 from runner.replay import ReplayExecutor
-from servecast.spec import split_statistic
+from servecast.spec import plain_statistic, split_statistic
 from servecast.tuning import Tuning
-
-DISTRIBUTIONS = {"ttft_s", "tpot_s", "itl_s", "e2e_s"}
 
 
 def replay_executor(tuning: Tuning) -> ReplayExecutor:
@@ -58,7 +56,7 @@ def _metric(rows: Scan, name: str) -> tuple[str, Statistic] | None:
         metric, statistic = split_statistic(name)
     except ValueError:
         return None
-    return metric, statistic or (Statistic.MEAN if metric in DISTRIBUTIONS else Statistic.VALUE)
+    return metric, statistic or plain_statistic(metric)
 
 
 def _outcomes(rows: Scan) -> list[Outcome] | None:

@@ -34,8 +34,8 @@ class TaskSpace:
         row = row_of(self.grid, config)
         return {} if row is None else {name: float(column[row]) for name, column in self.known.items()}
 
-    def check(self, config: Config, where: str) -> None:
-        """Refuse a config that is not on the grid.
+    def check(self, config: Config, where: str) -> Config:
+        """The config as the grid spells it (1.0 is 1); refuses one that is not on the grid.
 
         Raises:
             UnknownNameError: a parameter is not tuned. InputError: one is missing, has another value, or breaks a rule.
@@ -49,8 +49,10 @@ class TaskSpace:
                 raise InputError.at(where, f"{name} is missing", f"one of {values}")
             if config[name] not in values:
                 raise InputError.at(where, f"{name} is {config[name]!r}", f"one of {values}")
-        if row_of(self.grid, config) is None:
+        row = row_of(self.grid, config)
+        if row is None:
             raise InputError.at(where, "this combination breaks a constraint of the task", "one of its grid")
+        return self.grid.config(row)
 
 
 def row_of(grid: Grid, config: Mapping[str, Scalar]) -> int | None:

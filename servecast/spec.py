@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -79,7 +80,10 @@ class ObjectiveSpec(_Strict):
         if not isinstance(given, dict) or "name" not in given:
             return given
         name = OBJECTIVE_ALIASES.get(str(given["name"]), str(given["name"]))
-        metric, _ = split_statistic(name)
+        metric, statistic = split_statistic(name)
+        if statistic in {Statistic.MEAN, Statistic.VALUE}:
+            # Both are what the bare name means; under two names one metric would be two objectives.
+            name = metric
         direction = given.get("direction") or METRICS[metric].better
         return {**given, "name": name, "direction": _DIRECTIONS.get(str(direction), direction)}
 
@@ -111,6 +115,11 @@ def split_statistic(name: str) -> tuple[str, Statistic | None]:
     raise ValueError(
         f"unknown metric {name!r}; known: {known} (with _p50, _p90, _p95 or _p99 where it is a distribution)"
     )
+
+
+def plain_statistic(metric: str) -> Statistic:
+    """What a metric's bare name stands for: the mean of a latency, the value of anything else."""
+    return Statistic.MEAN if metric in {"ttft_s", "tpot_s", "itl_s", "e2e_s"} else Statistic.VALUE
 
 
 def _listed(given: object) -> object:
@@ -146,6 +155,9 @@ class LoadSpec(_Strict):
             raise ValueError(f"arrival {self.arrival} needs request_rate (requests/s)")
         if not open_loop and not self.concurrency:
             raise ValueError("arrival closed needs concurrency (requests in flight)")
+        loads: Sequence[float] = (self.request_rate if open_loop else self.concurrency) or ()
+        if len(set(loads)) < len(loads):
+            raise ValueError("a load stands twice; each operating point may stand once")
         return self
 
     def distribution(self) -> Lengths:
@@ -217,6 +229,19 @@ class TaskSpec(_Strict):
     def _points_exist(self) -> Self:
         if self.at >= len(self.load.workloads()):
             raise ValueError(f"at: {self.at} names no operating point; there are {len(self.load.workloads())}, from 0")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_measured(self) -> Self:
+        if self.replay is not None:
+            return self
+        names = {objective.name for objective in self.objectives}
+        for name, given, field in (
+            ("cost_per_mtok", self.usd_per_hour, "usd_per_hour"),
+            ("quality_loss", self.quality_loss, "quality_loss (a number per quantization)"),
+        ):
+            if name in names and not given:
+                raise ValueError(f"objectives: {name} cannot be measured without {field}; set it in the task")
         return self
 
     def key(self) -> str:

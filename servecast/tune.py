@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from perfdb.metrics import Statistic
-from perfdb.records import Experiment, Measurement, Outcome, PointResult
+from perfdb.records import Experiment, Measurement, PointResult
 from runner.execute import Executor, Job, JobResult
 from servecast.budget import Budget
 from servecast.measured import Measured
@@ -142,8 +142,3 @@ def record(tuning: Tuning, experiment: Experiment) -> Experiment:
 def measured(tuning: Tuning, experiments: Sequence[Experiment]) -> Measured:
     """What the run has measured at the task's operating point."""
     return Measured.of(experiments, tuning.values(experiments, tuning.objectives), tuning.objectives)
-
-
-def failed_only(experiments: Sequence[Experiment]) -> bool:
-    """Whether experiments were recorded and none succeeded."""
-    return bool(experiments) and all(e.outcome is not Outcome.OK for e in experiments)

@@ -187,10 +187,18 @@ class Tuning:
         return Estimate(np.zeros(n), np.full(n, 3.0))
 
     def belief(self, experiments: Sequence[Experiment]) -> Belief:
-        """What is now believed of all `outputs` over the grid."""
-        belief = believe(self.state(experiments, self.outputs))
+        """What is now believed over the grid of the objectives, then of every other output that all results hold."""
+        belief = believe(self.state(experiments, self.answered(experiments)))
         assert belief is not None, "there is always a prior"
         return belief
+
+    def answered(self, experiments: Sequence[Experiment]) -> tuple[Objective, ...]:
+        """The outputs without those that a result lacks: it would pass for a failure and teach nothing."""
+        values = self.values(experiments, self.outputs)
+        k = len(self.objectives)
+        succeeded = np.asarray(np.isfinite(values[:, :k]).all(axis=1))
+        there = np.asarray(np.isfinite(values[succeeded]).all(axis=0))
+        return tuple(o for i, o in enumerate(self.outputs) if i < k or there[i])
 
     def plan(self, experiments: Sequence[Experiment], count: int = 1) -> list[Planned]:
         """The next experiments, best first; empty where nothing is left to run."""
@@ -214,7 +222,8 @@ class Tuning:
         if row is None:
             return []
         baseline = self.grid.config(row)
-        before = [e for e in experiments if e.config == baseline]
+        # One that the budget cut off measured nothing: a larger budget starts with it again.
+        before = [e for e in experiments if e.config == baseline and e.outcome is not Outcome.CANCELLED]
         if not before:
             return [Choice(row, "baseline", "the engine's own defaults, to compare with")]
         due = len(experiments) >= REPLICATE_AFTER and len(before) == 1 and before[0].outcome.usable
@@ -234,13 +243,18 @@ class Tuning:
         return self._planned(Choice(row, reason), self.belief(experiments))
 
     def predicted_front(self, belief: Belief) -> Bools:
-        """Which of the n configs are on the frontier of the predicted objectives."""
-        return non_dominated(belief.mean[:, : len(self.objectives)])
+        """Which of the n configs are on the frontier of the predicted objectives, among those that fit in memory."""
+        front = np.zeros(len(self.grid), dtype=bool)
+        rows = np.flatnonzero(self.prediction.feasible)
+        front[rows] = non_dominated(belief.mean[rows, : len(self.objectives)])
+        return front
 
     def verdict(self, experiments: Sequence[Experiment]) -> Verdict:
         """Whether the strategy sees nothing more worth running (never, where the task says `stop_early: false`)."""
         if not len(self.state(experiments).open_rows):
-            return Verdict(True, "every config of the space has been run")
+            unfit = int((self.space.allowed & ~self.prediction.feasible).sum())
+            rest = f"; {unfit} are predicted not to fit in memory" if unfit else ""
+            return Verdict(True, f"every config {'that may fit' if unfit else 'of the space'} has been run{rest}")
         if launch := _hopeless(experiments):
             return Verdict(True, launch)
         if not self.task.stop_early:
