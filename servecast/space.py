@@ -91,12 +91,16 @@ def task_space(task: TaskSpec) -> TaskSpace:
     return TaskSpace(grid, allowed, baseline, space.size, _known(task, grid))
 
 
-def devices_of(grid: Grid, facts: EngineFacts) -> npt.NDArray[np.int64]:
-    """tp x pp x dp of each config, `n`; what it does not say is 1. Values that are no counts the model refuses."""
-    devices = np.ones(len(grid), dtype=np.int64)
-    for name, column in grid.columns.items():
-        declared = facts.parameters.get(name)
-        if declared is not None and declared.role in {"tp", "pp", "dp"} and column.dtype.kind == "i":
+def devices_of(grid: Grid, facts: EngineFacts, held: int | None = None) -> npt.NDArray[np.int64]:
+    """tp x pp x dp of each config, `n`, what it does not say being 1; `held` where configs say nothing of any.
+
+    Values that are no counts are left to the model, which refuses them.
+    """
+    roles = {name: facts.parameters[name].role for name in grid.columns if name in facts.parameters}
+    spread = [grid.columns[name] for name, role in roles.items() if role in {"tp", "pp", "dp"}]
+    devices = np.full(len(grid), 1 if spread else held or 1, dtype=np.int64)
+    for column in spread:
+        if column.dtype.kind == "i":
             devices *= np.maximum(column, 1)
     return devices
 

@@ -150,12 +150,18 @@ class LoadSpec(_Strict):
             self.distribution()
         except InputError as error:
             raise ValueError(str(error)) from None
-        open_loop = self.arrival in {Arrival.POISSON, Arrival.CONSTANT}
-        if open_loop and not self.request_rate:
-            raise ValueError(f"arrival {self.arrival} needs request_rate (requests/s)")
-        if not open_loop and not self.concurrency:
-            raise ValueError("arrival closed needs concurrency (requests in flight)")
-        loads: Sequence[float] = (self.request_rate if open_loop else self.concurrency) or ()
+        return self
+
+    @model_validator(mode="after")
+    def _one_kind_of_load(self) -> Self:
+        fields = {"request_rate": self.request_rate, "concurrency": self.concurrency}
+        wanted = "request_rate" if self.arrival in {Arrival.POISSON, Arrival.CONSTANT} else "concurrency"
+        loads: Sequence[float] = fields.pop(wanted) or ()
+        [(other, unwanted)] = fields.items()
+        if not loads:
+            raise ValueError(f"arrival {self.arrival} needs {wanted}, one value or a list")
+        if unwanted:
+            raise ValueError(f"{other} has no meaning with arrival {self.arrival}; leave it out")
         if len(set(loads)) < len(loads):
             raise ValueError("a load stands twice; each operating point may stand once")
         return self

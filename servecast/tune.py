@@ -70,7 +70,7 @@ def typical_wall_s(experiments: Sequence[Experiment]) -> float | None:
 def _run_one(
     tuning: Tuning, executor: Executor, planned: Planned, experiments: Sequence[Experiment], budget: Budget
 ) -> Experiment:
-    seconds = budget.seconds_left(experiments, tuning.target.devices, tuning.task.usd_per_hour)
+    seconds = budget.seconds_left(experiments, tuning.devices_of(planned.config), tuning.task.usd_per_hour)
     job = job_of(tuning, planned, len(experiments), seconds)
     [(_, result)] = list(executor.run([job]))
     return record(tuning, experiment_of(tuning, planned, result, executor.name))
@@ -84,7 +84,7 @@ def job_of(tuning: Tuning, planned: Planned, index: int, seconds: float) -> Job:
 def experiment_of(tuning: Tuning, planned: Planned, result: JobResult, executor: str) -> Experiment:
     """A result with its plan, priced and with the metrics that follow from what was measured."""
     task = tuning.task
-    hours = device_hours(result.wall_s, tuning.target.devices)
+    hours = device_hours(result.wall_s, tuning.devices_of(planned.config))
     target = replace(tuning.target, engine_version=result.engine_version)
     return Experiment(
         experiment_id="",
@@ -120,7 +120,7 @@ def _with_derived(tuning: Tuning, planned: Planned, point: PointResult) -> Point
     tps = point.value("output_tps")
     price = tuning.task.usd_per_hour
     if tps and price and "cost_per_mtok" not in have:
-        cost = float(dollars_per_mtok(tps, price, tuning.target.devices))
+        cost = float(dollars_per_mtok(tps, price, tuning.devices_of(planned.config)))
         extra.append(Measurement("cost_per_mtok", Statistic.VALUE, cost))
     return replace(point, measurements=(*point.measurements, *extra))
 

@@ -16,6 +16,7 @@ from model.derived import can_predict
 from model.features import encode
 from model.prediction import Bools, Estimate, Floats, GridPrediction
 from perfdb.errors import ServecastError
+from perfdb.facts.engines import engine
 from perfdb.metrics import Direction
 from perfdb.records import Config, Experiment, Grid, Interval, Outcome, PointResult, Target
 from perfdb.store import Store
@@ -28,7 +29,7 @@ from search.plan import Choice, Prior, State, Strategy, Verdict
 from search.strategies import strategy
 from servecast.context import TaskContext
 from servecast.pricing import dollars_per_mtok
-from servecast.space import TaskSpace, row_of
+from servecast.space import TaskSpace, devices_of, row_of
 from servecast.spec import ObjectiveSpec, TaskSpec
 from servecast.whatif import surrogate
 
@@ -175,6 +176,10 @@ class Tuning:
         loss = signs * np.column_stack([e.log_mean for e in estimates])
         return Prior(loss, np.column_stack([e.log_sd for e in estimates]), self.prediction.validated)
 
+    def devices_of(self, config: Config) -> int:
+        """How many devices an experiment with this config takes, and is charged for."""
+        return int(devices_of(Grid.of([config]), engine(self.target.engine), self.task.devices)[0])
+
     def _own_estimate(self, name: str) -> Estimate:
         """Metrics that the model does not speak of: known by declaration (quality), derived (cost), or unknown."""
         n = len(self.grid)
@@ -183,7 +188,8 @@ class Tuning:
             return Estimate(np.log(known), np.full(n, 1e-3))
         if name == "cost_per_mtok" and self.task.usd_per_hour:
             tps = self.prediction.metrics["output_tps"]
-            return Estimate(np.log(dollars_per_mtok(tps.mean, self.task.usd_per_hour, self.target.devices)), tps.log_sd)
+            devices = devices_of(self.grid, engine(self.target.engine), self.task.devices)
+            return Estimate(np.log(dollars_per_mtok(tps.mean, self.task.usd_per_hour, devices)), tps.log_sd)
         return Estimate(np.zeros(n), np.full(n, 3.0))
 
     def belief(self, experiments: Sequence[Experiment]) -> Belief:

@@ -64,6 +64,7 @@ def test_values_keep_their_types():
         ({"load": {"isl": 8, "concurrency": 1}}, "no lengths"),
         ({"load": {"lengths": "Q(1,2)", "concurrency": 1}}, r"not a distribution; expected D\(96,24\)"),
         ({"load": {"isl": 8, "osl": 8, "arrival": "poisson"}}, "needs request_rate"),
+        ({"load": {"isl": 8, "osl": 8, "concurrency": 1, "request_rate": 2}}, "request_rate has no meaning"),
         ({"at": 2}, "names no operating point"),
         ({"objectives": ["ttft_s:max"]}, "write ttft_s:min"),
         ({"budget": True}, "budget"),

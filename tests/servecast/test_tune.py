@@ -283,6 +283,8 @@ def test_configs_that_take_more_devices_than_there_are_are_left_out(task_file, t
     tuning = open_tuning(task_file, Store(tmp_path / "t.duckdb"))
     assert set(tuning.grid.columns["tensor_parallel_size"].tolist()) == {1, 2}
     assert tuning.target.devices == 2
+    sizes = [(c := tuning.grid.config(row))["tensor_parallel_size"] == tuning.devices_of(c) for row in range(4)]
+    assert sizes == [True] * 4
 
 
 class CancelsSecond:
