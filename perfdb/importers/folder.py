@@ -135,7 +135,8 @@ def _candidate(found: Found, options: CheckedOptions) -> Candidate:
         raise FileError(f"{path}: no importer knows this format ({', '.join(FORMATS)}); --format names one")
     _bounded(path, chosen, content)
     settings = ReadSettings(dict(options.given.set), captures, options.columns)
-    digest = _content_hash(content.digest, settings, chosen.name)
+    digests = [content.digest, *(look_at(companion).digest for companion in chosen.companions(path))]
+    digest = _content_hash(digests, settings, chosen.name)
     return Candidate(path, chosen, settings, Source(str(path), digest, chosen.name, chosen.version))
 
 
@@ -146,9 +147,9 @@ def _bounded(path: Path, chosen: Importer, content: Content) -> None:
         raise FileError(f"{path}: a document of {content.size:,} bytes; expected at most {LARGEST_DOCUMENT:,}")
 
 
-def _content_hash(digest: str, settings: ReadSettings, name: str) -> str:
-    """SHA-256 of the bytes and of all that changes their meaning: the format and the settings."""
-    said = canonical_json({"bytes": digest, "format": name, "settings": settings.fingerprint()})
+def _content_hash(digests: Sequence[str], settings: ReadSettings, name: str) -> str:
+    """SHA-256 of the bytes and of all that changes their meaning: the files beside, the format and the settings."""
+    said = canonical_json({"bytes": list(digests), "format": name, "settings": settings.fingerprint()})
     return hashlib.sha256(said.encode()).hexdigest()
 
 

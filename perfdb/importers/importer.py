@@ -40,6 +40,11 @@ class ReadSettings:
         return {"constants": dict(self.constants), "captures": dict(self.captures), "columns": rules}
 
 
+def no_companions(path: Path) -> tuple[Path, ...]:
+    """A file that stands for itself."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Importer:
     """One format.
@@ -47,7 +52,8 @@ class Importer:
     `sniff(head, path)` takes the first bytes of a file and answers how sure it is that the file is of this format: 0
     (it is not) to 1; the surest importer reads. `read(path, settings)` yields batches and raises `FileError` if the
     file is not what it seemed: then nothing of it is stored. `is_lines`: a record is a line, so that a huge file is
-    fine and a huge line is not; else the file is one document, held in memory.
+    fine and a huge line is not; else the file is one document, held in memory. `companions(path)` are files beside it
+    that `read` looks into as well (the settings of a run): what they hold is part of the file's hash.
     """
 
     name: str
@@ -56,3 +62,4 @@ class Importer:
     read: Callable[[Path, ReadSettings], Iterator[Batch]]
     about: str = ""
     is_lines: bool = False
+    companions: Callable[[Path], tuple[Path, ...]] = no_companions

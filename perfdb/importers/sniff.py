@@ -9,8 +9,11 @@ from pathlib import Path
 from perfdb.errors import UnknownNameError
 from perfdb.importers.importer import Importer
 
-FORMATS = ("generic", "vllm")
-"""Every format, by the name of the module in this package that holds its `IMPORTER`. A new format is added here."""
+FORMATS = (
+    "generic",
+    "vllm",
+)
+"""Every format, by the name of the module in `formats/` that holds its `IMPORTER`. A new format is added here."""
 
 
 @lru_cache(maxsize=len(FORMATS))
@@ -22,7 +25,7 @@ def importer(name: str) -> Importer:
     """
     if name not in FORMATS:
         raise UnknownNameError.of("format", name, FORMATS)
-    found: Importer = import_module(f"perfdb.importers.{name}").IMPORTER
+    found: Importer = import_module(f"perfdb.importers.formats.{name}").IMPORTER
     return found
 
 

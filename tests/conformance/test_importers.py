@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 
 from perfdb.batch import CONTEXT, Batch
 from perfdb.errors import ServecastError
+from perfdb.importers.content import HEAD_BYTES
 from perfdb.importers.folder import import_paths
 from perfdb.importers.importer import ReadSettings
 from perfdb.importers.options import ImportOptions
@@ -20,31 +24,39 @@ from perfdb.metrics import METRICS
 from perfdb.records import Origin, Outcome, canonical_json
 from perfdb.store.store import Store
 
-_RUN = {
-    "date": "20260216-144038", "backend": "vllm", "model_id": "Qwen/Qwen3-8B", "num_prompts": 160,
-    "request_rate": "inf", "max_concurrency": 16, "duration": 202.5, "completed": 160, "request_throughput": 0.79,
-    "output_throughput": 101.0, "mean_ttft_ms": 748.5, "p99_ttft_ms": 2787.0, "mean_tpot_ms": 60.25,
-    "api_key": "hush-hush",
-}  # fmt: skip
-SAMPLES: dict[str, tuple[str, str, int]] = {
-    "generic": (
-        "sample.csv",
-        "model,gpu,engine,tp,concurrency,mean_ttft_ms,output_throughput,api_key\n"
-        "Qwen/Qwen3-8B,8xH100,vllm,8,16,50.5,900,hush-hush\n"
-        "Qwen/Qwen3-8B,8xH100,vllm,8,32,70.5,OOM,hush-hush\n"
-        "Qwen/Qwen3-8B,8xH100,vllm,8,64,-1,1200,hush-hush\n",
-        3,
-    ),
-    "vllm": ("sample.json", json.dumps([_RUN, _RUN | {"completed": 0}, _RUN | {"mean_ttft_ms": -1.0}]), 3),
+_SAMPLES = Path(__file__).with_name("samples")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A file of one format: `file` is in `samples/FORMAT/` (companions lie beside it) and holds `records` records.
+
+    At least one of them failed unless `fails` is False; a secret "hush-hush" stands in it unless `tells` is False. A
+    sample that is no text is written by `make(folder)`, which answers its path.
+    """
+
+    file: str
+    records: int
+    fails: bool = True
+    tells: bool = True
+    make: Callable[[Path], Path] | None = None
+
+
+SAMPLES: dict[str, Sample] = {
+    "generic": Sample("sample.csv", 3),
+    "vllm": Sample("sample.json", 3),
 }
 every = pytest.mark.parametrize("name", FORMATS)
 
 
 def sample(name: str, folder: Path) -> Path:
-    file, text, _ = SAMPLES[name]
-    path = folder / file
-    path.write_text(text)
-    return path
+    made = SAMPLES[name].make
+    folder = folder / "files"
+    folder.mkdir(exist_ok=True)
+    if made is not None:
+        return made(folder)
+    shutil.copytree(_SAMPLES / name, folder, dirs_exist_ok=True)
+    return folder / SAMPLES[name].file
 
 
 def read(name: str, path: Path) -> list[Batch]:
@@ -63,13 +75,13 @@ def test_it_is_named_as_its_module_and_has_a_version(name: str) -> None:
 
 
 @every
-def test_its_files_are_recognised_and_no_others(name: str) -> None:
-    for other, (file, text, _) in SAMPLES.items():
-        score = importer(name).sniff(text.encode(), Path(file))
-        assert 0 <= score <= 1
-        assert (score > 0) == (other == name)
-    file, text, _ = SAMPLES[name]
-    assert recognise(text.encode(), Path(file)) is importer(name)
+def test_its_files_are_recognised_and_no_others(name: str, tmp_path: Path) -> None:
+    path = sample(name, tmp_path)
+    head = path.read_bytes()[:HEAD_BYTES]
+    scores = {other: importer(other).sniff(head, path) for other in FORMATS}
+    assert all(0 <= score <= 1 for score in scores.values())
+    assert scores[name] > max(score for other, score in scores.items() if other != name)
+    assert recognise(head, path) is importer(name)
 
 
 @every
@@ -85,7 +97,7 @@ def test_every_record_is_accounted_for_once(name: str, tmp_path: Path) -> None:
     batches = read(name, sample(name, tmp_path))
     good = [row for batch in batches for row in batch.rows.tolist()]
     bad = {row.row for batch in batches for row in batch.bad}
-    assert sorted([*good, *bad]) == list(range(1, SAMPLES[name][2] + 1))
+    assert sorted([*good, *bad]) == list(range(1, SAMPLES[name].records + 1))
     for batch in batches:
         assert all(row.reason for row in batch.bad)
 
@@ -109,14 +121,16 @@ def test_batches_hold_what_the_store_expects(name: str, tmp_path: Path) -> None:
 def test_failures_are_records_without_values(name: str, tmp_path: Path) -> None:
     for batch in read(name, sample(name, tmp_path)):
         lost = batch.context["outcome"] != "ok"
-        assert lost.any()
+        assert lost.any() or not SAMPLES[name].fails
         for (metric, _), values in batch.values.items():
             assert metric == "success_rate" or np.isnan(values[lost]).all()
 
 
 @every
 def test_no_secret_is_kept(name: str, tmp_path: Path) -> None:
-    batches = read(name, sample(name, tmp_path))
+    path = sample(name, tmp_path)
+    assert b"hush-hush" in path.read_bytes() or not SAMPLES[name].tells
+    batches = read(name, path)
     assert "hush-hush" not in repr([(batch.context, batch.bad, batch.warnings) for batch in batches])
 
 
@@ -136,7 +150,7 @@ def test_a_dry_run_writes_nothing_and_counts_the_same(name: str, tmp_path: Path)
     assert not store.path.exists()
     wet = import_paths(store, [path]).to_json()
     assert dry == wet
-    assert wet["rows_read"] == SAMPLES[name][2] == wet["stored"] + wet["quarantined"]
+    assert wet["rows_read"] == SAMPLES[name].records == wet["stored"] + wet["quarantined"]
 
 
 @every
@@ -146,7 +160,8 @@ def test_damaged_files_end_in_one_clear_error_or_in_accounted_rows(
     name: str, tmp_path: Path, data: st.DataObject
 ) -> None:
     """Cut, repeated, overwritten bytes: never a traceback, never a row that is lost or counted twice."""
-    content = bytearray(SAMPLES[name][1].encode())
+    path = sample(name, tmp_path)
+    content = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         place = data.draw(st.integers(0, max(len(content) - 1, 0)))
         kind = data.draw(st.sampled_from(["cut", "set", "insert", "double"]))
@@ -160,7 +175,6 @@ def test_damaged_files_end_in_one_clear_error_or_in_accounted_rows(
             )
         else:
             content[place:place] = content[place : place + 60]
-    path = tmp_path / SAMPLES[name][0]
     path.write_bytes(bytes(content))
     try:
         batches = read(name, path)
