@@ -5,6 +5,7 @@ The *basis* is what is corrected and conditioned; everything else is an identity
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -74,6 +75,11 @@ def can_predict(name: str) -> bool:
     """Whether a metric, or a metric with a statistic, can be predicted."""
     metric, _, statistic = name.rpartition("_")
     return name in PREDICTED or (metric in _SPREAD and statistic in _NORMAL)
+
+
+def mean_over_median(metric: str) -> float:
+    """How many times its median the mean of a metric is: the log-normal over requests of every percentile here."""
+    return math.exp(_SPREAD.get(metric, 0.0) ** 2 / 2)
 
 
 def derive(basis: Mapping[str, Estimate], points: Points, metrics: Sequence[str]) -> dict[str, Estimate]:

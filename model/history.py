@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.architecture import Architecture, resolve_model
+from model.derived import mean_over_median
 from model.descriptors import describe
 from model.knobs import Points, points_of
 from model.load import ARRIVALS, Load
@@ -105,10 +106,10 @@ def loads(history: Columns) -> tuple[Load, npt.NDArray[np.bool_]]:
 
 
 def measured(history: Columns, name: str, rows: Ints) -> Floats:
-    """Measured values of `name` (mean, else median) in the given rows, NaN where absent or not positive."""
+    """Measured values of `name` (the mean, or what the median says of it) in the given rows, NaN where not positive."""
     part = {key: history[key][rows] for key in (name, f"{name}_p50") if key in history}
     mean, median = numbers(part, name, len(rows)), numbers(part, f"{name}_p50", len(rows))
-    values = np.where(np.isfinite(mean), mean, median)
+    values = np.where(np.isfinite(mean), mean, median * mean_over_median(name))
     return np.where(np.isfinite(values) & (values > 0), values, np.nan)
 
 

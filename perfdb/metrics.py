@@ -53,6 +53,7 @@ _ALL = (
     Metric("request_tps", "req/s", Direction.MAX, "completed requests per second"),
     Metric("output_tps_per_gpu", "tok/s/gpu", Direction.MAX, "output tokens per second and device"),
     Metric("total_tps_per_gpu", "tok/s/gpu", Direction.MAX, "input and output tokens per second and device"),
+    Metric("input_tps_per_gpu", "tok/s/gpu", Direction.MAX, "input tokens per second and device"),
     Metric("output_tps_per_user", "tok/s/user", Direction.MAX, "1 / tpot"),
     Metric("success_rate", "fraction", Direction.MAX, "completed requests / requests sent"),
     Metric("input_tokens", "tok", Direction.NONE, "real prompt tokens per request"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from perfdb.errors import InputError, UnknownNameError
-from perfdb.store.scan import scan
+from perfdb.store.scan import Scan, scan
 from search.objective import Objective, to_loss
 from search.replay import grid_of_text, replay
 from servecast.output import note, print_table
@@ -48,11 +48,27 @@ def replay_file(question: Question, strategy: str, budget: int, seeds: int) -> d
     if not len(rows.rows):
         right = "a --where that keeps at least one" if question.where else "at least one row below the header"
         raise InputError.at(str(question.grid), "no row is left", right)
+    _warn_of_repeats(rows, names, {o.name for o in objectives})
     grid = grid_of_text({name: rows.text[name].tolist() for name in names})
     values = np.column_stack([_numbers(rows.text[o.name]) for o in objectives])
     if not np.isfinite(to_loss(values, objectives)).all(axis=1).any():
         note("warning: every row is a failed experiment: an objective is empty, not positive or not a number")
     return replay(grid, values, tuple(objectives), rows.rows, strategy, budget, range(seeds)).to_json()
+
+
+def _warn_of_repeats(rows: Scan, names: Sequence[str], objectives: Collection[str]) -> None:
+    """Rows of one config under another load or protocol are no replicates: say aloud that only the first answers."""
+    first: dict[tuple[object, ...], int] = {}
+    places = [first.setdefault(key, row) for row, key in enumerate(zip(*(rows.text[n] for n in names), strict=True))]
+    again = np.array([place != row for row, place in enumerate(places)])
+    others = [name for name in rows.text if name not in objectives and name not in names]
+    differs = [name for name in others if (rows.text[name] != rows.text[name][places]).any()]
+    if differs:
+        shown = ", ".join(differs[:5]) + (" …" if len(differs) > 5 else "")
+        note(
+            f"warning: {int(again.sum())} of {len(rows)} rows repeat a config of --params and differ in {shown}: "
+            "the first row of each config answers; name what matters in --params, or choose rows with --where"
+        )
 
 
 def _names(text: str, flag: str) -> list[str]:

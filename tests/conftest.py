@@ -1,5 +1,6 @@
-"""For all tests: small linear algebra runs on one thread, as in the product, so that workers share the cores."""
+"""For all tests: linear algebra on one thread, so that workers share the cores; no facts of the user's own."""
 
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ["SERVECAST_FACTS"] = ""

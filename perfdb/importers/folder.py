@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from perfdb.batch import Batch, ImportCounts, Source
+from perfdb.batch import Batch, ImportCounts, OperationFile, Source
 from perfdb.errors import FileError
-from perfdb.importers.content import LARGEST_DOCUMENT, LONGEST_LINE, Content, look_at
+from perfdb.importers.column_map import Understood
+from perfdb.importers.content import LARGEST_DOCUMENT, look_at
+from perfdb.importers.copies import Copies
 from perfdb.importers.importer import Importer, ReadSettings
 from perfdb.importers.options import CheckedOptions, ImportOptions, ImportReport
+from perfdb.importers.provenance import digests_of, source_of
 from perfdb.importers.sniff import FORMATS, importer, recognise
+from perfdb.importers.table.redact import redact
 from perfdb.importers.walk import Found, walk
-from perfdb.records import canonical_json
+from perfdb.texts import printable
 
 Progress = Callable[[str, int, int], None]
 """Called with (file, its number, number of files) before each file is read."""
@@ -29,8 +32,19 @@ class Sink(Protocol):
     def seen(self, content_hashes: Collection[str]) -> dict[str, ImportCounts]:
         """Content hash -> what an earlier import of the same content counted; left out where there was none."""
 
-    def ingest(self, source: Source, batches: Iterable[Batch]) -> ImportCounts:
-        """Store all batches of one file, or nothing if reading them raises."""
+    def superseded(self, sources: Collection[Source]) -> Mapping[str, Collection[int]]:
+        """Content hash -> stored sources of the same file that an older importer, or another, read; else left out."""
+
+    def ingest(self, source: Source, batches: Iterable[Batch], replaces: Collection[int] = ()) -> ImportCounts:
+        """Store all batches of one file in place of those of `replaces`, or nothing if reading them raises."""
+
+    def ingest_operations(
+        self, files: Iterable[tuple[Source, OperationFile, Collection[int]]]
+    ) -> Iterator[ImportCounts | FileError]:
+        """The same for tables of operations that the store reads by itself; for each in order its counts or why not."""
+
+    def note_copies(self, sources: Collection[Source]) -> None:
+        """Note files whose content is known from another file."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +68,48 @@ def import_paths(
     Raises:
         FileError: a path does not exist, or a file named by itself cannot be read.
         UnknownNameError: a field or format of the options is not known.
-        InputError: the pattern or the map cannot be read.
+        InputError: the pattern or the map cannot be read, or the new map not be written.
+    """
+    return import_files(store, (found for path in paths for found in walk(path)), options, progress)
+
+
+def import_files(
+    store: Sink,
+    files: Iterable[Found],
+    options: ImportOptions | None = None,
+    progress: Progress | None = None,
+    shown: Callable[[Path], str] = str,
+) -> ImportReport:
+    """Import files that were found. `shown` is what a file is called in the database and in the report.
+
+    Raises:
+        as `import_paths`.
     """
     checked = (options or ImportOptions()).check()
-    run = _Run(store, checked)
-    candidates = [candidate for path in paths for found in walk(path) for candidate in run.candidate(found)]
-    run.hashes.update(store.seen([candidate.source.content_hash for candidate, _ in candidates]))
+    run = _Run(store, checked, shown)
+    candidates = [candidate for found in files for candidate in run.candidate(found)]
+    sources = [candidate.source for candidate, _ in candidates]
+    run.hashes.update(store.seen([source.content_hash for source in sources]))
+    run.older.update(store.superseded(sources))
     for number, (candidate, is_named) in enumerate(candidates, 1):
         if progress is not None:
             progress(str(candidate.path), number, len(candidates))
         run.take(candidate, is_named)
+    run.take_tables(progress)
+    if run.again and not checked.given.dry_run:
+        store.note_copies(run.again)
+    run.save_map()
     return run.report
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table of operations that waits to be stored, in place of the sources `older`."""
+
+    candidate: Candidate
+    is_named: bool
+    file: OperationFile
+    older: Collection[int]
 
 
 @dataclass
@@ -73,55 +118,123 @@ class _Run:
 
     store: Sink
     options: CheckedOptions
+    shown: Callable[[Path], str] = str
     report: ImportReport = field(default_factory=ImportReport)
     hashes: dict[str, ImportCounts] = field(default_factory=dict)
+    older: dict[str, Collection[int]] = field(default_factory=dict)
+    again: list[Source] = field(default_factory=list)
+    tables: list[_Table] = field(default_factory=list)
+    copies: Copies = field(default_factory=Copies)
+    understood: Understood = field(default_factory=Understood)
 
     def candidate(self, found: Found) -> Iterator[tuple[Candidate, bool]]:
         """The candidate in a found file, or a note why there is none; a file named by itself raises instead."""
         try:
-            yield _candidate(found, self.options), found.is_named
+            yield _candidate(found, self.options, self.shown), found.is_named
         except FileError as error:
             self._skip(found.path, error, found.is_named)
 
     def take(self, candidate: Candidate, is_named: bool) -> None:
         """Read and store one file."""
         known = self.hashes.get(candidate.source.content_hash)
-        if known is not None:
+        older = self.older.pop(candidate.source.content_hash, ())
+        if known is not None and not older:
+            self.again.append(candidate.source)
             self.report.add(known.as_duplicates())
             self._warn(candidate.path, "imported before: all its rows are duplicates")
+            if self.options.given.save_map is not None:
+                found = candidate.importer.read(candidate.path, candidate.settings)
+                for batch in () if isinstance(found, OperationFile) else found:
+                    self._understand(candidate.path, batch)
             return
+        if older:
+            self._warn(candidate.path, "imported before by another importer: what it reads now replaces what it read")
         try:
-            counts = self._store(candidate)
+            found = candidate.importer.read(candidate.path, candidate.settings)
+            if isinstance(found, OperationFile):
+                self.tables.append(_Table(candidate, is_named, found, older))
+                return
+            counts = self._store(candidate, found, older)
         except FileError as error:
             self._skip(candidate.path, error, is_named)
             return
+        self._stored(candidate, counts)
+
+    def take_tables(self, progress: Progress | None) -> None:
+        """Read and store the tables of operations."""
+        results = (
+            self._counted_tables()
+            if self.options.given.dry_run
+            else self.store.ingest_operations(self._described(progress))
+        )
+        for table, found in zip(self.tables, results, strict=True):
+            if isinstance(found, FileError):
+                self._skip(table.candidate.path, found, table.is_named)
+            else:
+                self._stored(table.candidate, found)
+
+    def _described(self, progress: Progress | None) -> Iterator[tuple[Source, OperationFile, Collection[int]]]:
+        for number, table in enumerate(self.tables, 1):
+            if progress is not None:
+                progress(str(table.candidate.path), number, len(self.tables))
+            yield table.candidate.source, table.file, table.older
+
+    def _counted_tables(self) -> Iterator[ImportCounts | FileError]:
+        from perfdb.store.op_ingest import preview
+
+        for table in self.tables:
+            try:
+                yield preview(table.file)
+            except FileError as error:
+                yield error
+
+    def _stored(self, candidate: Candidate, counts: ImportCounts) -> None:
         self.hashes[candidate.source.content_hash] = counts
         self.report.add(counts)
+        for text in counts.warnings:
+            self._warn(candidate.path, text)
 
-    def _store(self, candidate: Candidate) -> ImportCounts:
-        batches = self._listen(candidate)
+    def save_map(self) -> None:
+        """Write how the columns were understood, where the user asked for it."""
+        path = self.options.given.save_map
+        if path is None:
+            return
+        if self.understood.rules:
+            self.understood.write(path)
+        else:
+            self._warn(path, "no column was read, so no map was written")
+
+    def _understand(self, path: Path, batch: Batch) -> None:
+        for text in self.understood.add(printable(str(path)), batch.columns):
+            if self.options.given.save_map is not None:
+                self._warn(path, text)
+
+    def _store(self, candidate: Candidate, found: Iterator[Batch], replaces: Collection[int]) -> ImportCounts:
+        batches = self._listen(candidate, found)
         if self.options.given.dry_run:
             return _counted(batches)
-        return self.store.ingest(candidate.source, batches)
+        return self.store.ingest(candidate.source, batches, replaces)
 
-    def _listen(self, candidate: Candidate) -> Iterator[Batch]:
+    def _listen(self, candidate: Candidate, found: Iterator[Batch]) -> Iterator[Batch]:
         warnings: list[str] = []
-        for batch in candidate.importer.read(candidate.path, candidate.settings):
-            warnings += batch.warnings
+        for batch in found:
+            warnings += [*batch.warnings, *self.copies.add(candidate.path, batch)]
+            self._understand(candidate.path, batch)
             yield batch
         for text in dict.fromkeys(warnings):
             self._warn(candidate.path, text)
 
     def _warn(self, path: Path, text: str) -> None:
-        self.report.warn(str(path), text)
+        self.report.warn(printable(self.shown(path)), printable(text))
 
     def _skip(self, path: Path, error: FileError, is_named: bool) -> None:
         if is_named:
-            raise error
-        self.report.skipped.append((str(path), str(error).removeprefix(f"{path}: ")))
+            raise FileError(printable(redact(str(error)))) from error
+        reason = redact(str(error).removeprefix(f"{path}: "))
+        self.report.skipped.append((printable(self.shown(path)), printable(reason)))
 
 
-def _candidate(found: Found, options: CheckedOptions) -> Candidate:
+def _candidate(found: Found, options: CheckedOptions, shown: Callable[[Path], str]) -> Candidate:
     path = found.path
     if found.problem:
         raise FileError(f"{path}: {found.problem}")
@@ -133,24 +246,12 @@ def _candidate(found: Found, options: CheckedOptions) -> Candidate:
     chosen = importer(named) if named else recognise(content.head, path)
     if chosen is None:
         raise FileError(f"{path}: no importer knows this format ({', '.join(FORMATS)}); --format names one")
-    _bounded(path, chosen, content)
-    settings = ReadSettings(dict(options.given.set), captures, options.columns)
-    digests = [content.digest, *(look_at(companion).digest for companion in chosen.companions(path))]
-    digest = _content_hash(digests, settings, chosen.name)
-    return Candidate(path, chosen, settings, Source(str(path), digest, chosen.name, chosen.version))
-
-
-def _bounded(path: Path, chosen: Importer, content: Content) -> None:
-    if chosen.is_lines and content.longest_line > LONGEST_LINE:
-        raise FileError(f"{path}: a line of {content.longest_line:,} bytes; expected at most {LONGEST_LINE:,}")
     if not chosen.is_lines and content.size > LARGEST_DOCUMENT:
         raise FileError(f"{path}: a document of {content.size:,} bytes; expected at most {LARGEST_DOCUMENT:,}")
-
-
-def _content_hash(digests: Sequence[str], settings: ReadSettings, name: str) -> str:
-    """SHA-256 of the bytes and of all that changes their meaning: the files beside, the format and the settings."""
-    said = canonical_json({"bytes": list(digests), "format": name, "settings": settings.fingerprint()})
-    return hashlib.sha256(said.encode()).hexdigest()
+    settings = ReadSettings(dict(options.given.set), captures, options.columns)
+    digests = digests_of(path, chosen)
+    source = replace(source_of(path, chosen, settings, digests), path=shown(path))
+    return Candidate(path, chosen, settings, source)
 
 
 def _counted(batches: Iterator[Batch]) -> ImportCounts:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from perfdb.batch import Batch
+from perfdb.batch import Batch, OperationFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +45,28 @@ def no_companions(path: Path) -> tuple[Path, ...]:
     return ()
 
 
+def no_facts(path: Path) -> Mapping[str, str]:
+    """A file whose path says nothing."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Importer:
     """One format.
 
     `sniff(head, path)` takes the first bytes of a file and answers how sure it is that the file is of this format: 0
-    (it is not) to 1; the surest importer reads. `read(path, settings)` yields batches and raises `FileError` if the
-    file is not what it seemed: then nothing of it is stored. `is_lines`: a record is a line, so that a huge file is
-    fine and a huge line is not; else the file is one document, held in memory. `companions(path)` are files beside it
-    that `read` looks into as well (the settings of a run): what they hold is part of the file's hash.
+    (it is not) to 1; the surest importer reads. `read(path, settings)` yields batches, or answers at once how the
+    store itself can read a table of operations, and raises `FileError` if the file is not what it seemed: then nothing
+    of it is stored. `is_lines`: a record is a line, so that a huge file is fine and a huge line is not; else the file
+    is one document, held in memory. `companions(path)` are files beside it that `read` looks into as well (the settings
+    of a run), `facts(path)` is what it takes from the path: both are part of the file's hash.
     """
 
     name: str
     version: int
     sniff: Callable[[bytes, Path], float]
-    read: Callable[[Path, ReadSettings], Iterator[Batch]]
+    read: Callable[[Path, ReadSettings], Iterator[Batch] | OperationFile]
     about: str = ""
     is_lines: bool = False
     companions: Callable[[Path], tuple[Path, ...]] = no_companions
+    facts: Callable[[Path], Mapping[str, str]] = no_facts

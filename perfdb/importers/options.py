@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from perfdb.batch import ImportCounts
-from perfdb.errors import FileError, InputError, UnknownNameError
+from perfdb.errors import InputError, UnknownNameError
+from perfdb.importers.column_map import check_new, read_map
 from perfdb.importers.frompath import PathPattern
 from perfdb.importers.importer import ColumnRule
 from perfdb.importers.sniff import importer
@@ -23,22 +24,26 @@ from perfdb.records import Arrival, Origin, Outcome
 @dataclass(frozen=True)
 class ImportOptions:
     """The user's statements. `set` maps fields to constants, `from_path` is a pattern (see `PathPattern`), `map` a YAML
-    file (see `read_map`), `format` a name of `sniff.FORMATS`; `dry_run` reads and reports but writes nothing."""
+    file (see `read_map`), `format` a name of `sniff.FORMATS`; `dry_run` reads and reports but stores nothing;
+    `save_map` is a new file for the map of what was understood."""
 
     set: Mapping[str, str] = field(default_factory=dict)
     from_path: str | None = None
     map: Path | None = None
     format: str | None = None
     dry_run: bool = False
+    save_map: Path | None = None
 
     def check(self) -> CheckedOptions:
         """Everything read and verified.
 
         Raises:
             UnknownNameError: a field or the format is not known; the message lists the right ones.
-            InputError: the pattern cannot be read.
+            InputError: the pattern cannot be read, or the new map not be written.
             FileError: the map cannot be read.
         """
+        if self.save_map is not None:
+            check_new(self.save_map)
         for name, text in self.set.items():
             _check_constant(name, text)
         if self.format is not None:
@@ -64,43 +69,6 @@ def _check_constant(name: str, text: str) -> None:
     for field_name, kinds in (("outcome", Outcome), ("origin", Origin), ("arrival", Arrival)):
         if meaning.name == field_name and text.lower() not in set(kinds):
             raise UnknownNameError.of(field_name, text, kinds)
-
-
-def read_map(path: Path) -> dict[str, ColumnRule]:
-    """Read a column map: a YAML mapping from the file's column name to a field, or to {field: NAME, unit: UNIT}.
-
-    Raises:
-        FileError: the file cannot be read or is not such a mapping.
-        UnknownNameError: a field or unit is not known.
-    """
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = str(error).replace("\n", " ")
-        raise FileError(f"{path}: the column map cannot be read: {reason}") from error
-    if not isinstance(content, dict) or not content:
-        raise FileError(
-            f"{path}: not a column map; expected lines of COLUMN: FIELD or COLUMN: {{field: FIELD, unit: UNIT}}"
-        )
-    return {str(name): _rule(path, str(name), rule) for name, rule in content.items()}
-
-
-def _rule(path: Path, name: str, rule: Any) -> ColumnRule:
-    if isinstance(rule, str):
-        rule = {"field": rule}
-    is_known = isinstance(rule, dict) and isinstance(rule.get("field"), str) and set(rule) <= {"field", "unit"}
-    if not is_known:
-        raise InputError.at(f"{path}, {name!r}", f"{rule!r} is no rule", "a field, or {field: FIELD, unit: UNIT}")
-    field_meaning(rule["field"], "field of the column map")
-    unit = str(rule.get("unit", ""))
-    if unit:
-        from perfdb.importers.table.dialect import known_units, unit_of
-
-        if not unit_of(unit):
-            raise InputError.at(f"{path}, {name!r}", f"unknown unit {unit!r}", f"one of {', '.join(known_units())}")
-    return ColumnRule(rule["field"], unit)
 
 
 @dataclass

@@ -30,7 +30,7 @@ def walk(path: Path) -> Iterator[Found]:
     if path.is_dir():
         yield from _folder(path, ())
     else:
-        yield Found(path, is_named=True)
+        yield Found(path, is_named=True, problem=_problem_of(path))
 
 
 def _folder(folder: Path, above: tuple[str, ...]) -> Iterator[Found]:
@@ -47,7 +47,16 @@ def _folder(folder: Path, above: tuple[str, ...]) -> Iterator[Found]:
         if entry.is_dir():
             if not entry.name.startswith("."):
                 yield from _folder(entry, (*above, real))
-        elif entry.exists():
-            yield Found(entry)
         else:
-            yield Found(entry, problem="a link to nothing")
+            yield Found(entry, problem=_problem_of(entry))
+
+
+def _problem_of(path: Path) -> str:
+    if not _is_unicode(str(path)):
+        return "its path is no UTF-8 text; expected one that can be stored and shown"
+    return "" if path.exists() else "a link to nothing"
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether every byte of a path was text: the others became halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)

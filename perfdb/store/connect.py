@@ -5,10 +5,12 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from perfdb.errors import FileError, InputError, StoreError
@@ -66,6 +68,33 @@ class Database:
                 schema.migrate(connection, self.path)
                 yield
 
+    @contextmanager
+    def beside(self, connection: Connection, name: str) -> Iterator[None]:
+        """Attach the file to `connection` under `name` to be read, in the newest schema; it is never changed.
+
+        Of a database of an older version a copy is brought to the newest one, and attached in its stead.
+        """
+        self._check_path()
+        with self._translated(), TemporaryDirectory() as folder:
+            path = self.path
+            with engine() as own, self._attached(own, read_only=True):
+                if not schema.is_current(own, self.path):
+                    path = Path(folder) / "copy.duckdb"
+                    shutil.copyfile(self.path, path)
+                    journal = self.path.with_name(f"{self.path.name}.wal")
+                    if journal.exists():
+                        shutil.copyfile(journal, path.with_name(f"{path.name}.wal"))
+            if path is not self.path:
+                with Database(path, self._wait_s, None).reading():
+                    pass
+            waiter = Waiter(self.path, self._wait_s, self._on_wait)
+            with one_thread(path, waiter), gate(path, waiter, exclusive=False):
+                self._attach(connection, path, True, waiter, name)
+                try:
+                    yield
+                finally:
+                    connection.execute(f"DETACH {name}")
+
     def _check_path(self) -> None:
         if not self.path.absolute().parent.is_dir():
             raise InputError.at(str(self.path), "its folder does not exist", "a path in an existing folder")
@@ -119,7 +148,7 @@ class Database:
     def _attached(self, connection: Connection, read_only: bool) -> Iterator[None]:
         waiter = Waiter(self.path, self._wait_s, self._on_wait)
         with one_thread(self.path, waiter), gate(self.path, waiter, exclusive=not read_only):
-            self._attach(connection, read_only, waiter)
+            self._attach(connection, self.path, read_only, waiter)
             try:
                 connection.execute("USE db")
                 yield
@@ -127,13 +156,13 @@ class Database:
                 connection.execute("USE memory")
                 connection.execute("DETACH db")
 
-    def _attach(self, connection: Connection, read_only: bool, waiter: Waiter) -> None:
+    def _attach(self, connection: Connection, path: Path, read_only: bool, waiter: Waiter, name: str = "db") -> None:
         import duckdb
 
-        statement = "ATTACH ? AS db (READ_ONLY)" if read_only else "ATTACH ? AS db"
+        statement = f"ATTACH ? AS {name}{' (READ_ONLY)' if read_only else ''}"
         while True:
             try:
-                connection.execute(statement, [str(self.path)])
+                connection.execute(statement, [str(path)])
             except duckdb.IOException as error:
                 if _LOCKED not in str(error):
                     raise

@@ -8,6 +8,7 @@ from pathlib import Path
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.store.connect import Database
 from perfdb.store.engine import close_off
+from perfdb.store.provenance_schema import VIEWS
 from perfdb.store.query import refused, single_statement
 from perfdb.store.schema import TABLES
 
@@ -49,8 +50,8 @@ def export(database: Database, table_or_query: str, path: Path) -> int:
 
 def _query(table_or_query: str) -> str:
     text = table_or_query.strip()
-    if text in TABLES:
+    if text in (*TABLES, *VIEWS):
         return f'SELECT * FROM "{text}"'
     if text.isidentifier():
-        raise UnknownNameError.of("table", text, TABLES)
+        raise UnknownNameError.of("table", text, (*TABLES, *VIEWS))
     return text

@@ -39,16 +39,17 @@ def number_records(connection: Connection, text_columns: Sequence[str], other_co
 
 
 def keep_new(connection: Connection, table: str, first_id: int = 1) -> int:
-    """Make `memory.fresh` (seq, content_key, occurrence, id) of the numbered records that `table` lacks.
+    """Make `temp.fresh` (seq, content_key, occurrence, id) of the numbered records that `table` lacks.
 
-    Returns their number. `id` counts on from `first_id` in the order of the file.
+    It may run within a transaction and sees what that has removed. Returns their number.
+    `id` counts on from `first_id` in the order of the file.
     """
     connection.execute(
         f"""
-        CREATE TABLE memory.fresh AS
+        CREATE TEMP TABLE fresh AS
         SELECT *, ?::BIGINT - 1 + row_number() OVER (ORDER BY seq) AS id
         FROM memory.numbered ANTI JOIN db.{table} USING (content_key, occurrence)""",
         [first_id],
     )
-    found = connection.execute("SELECT count(*) FROM memory.fresh").fetchone()
+    found = connection.execute("SELECT count(*) FROM temp.fresh").fetchone()
     return int(found[0]) if found else 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from perfdb.batch import BadRow, Batch, ImportCounts, Source
 from perfdb.store.connect import Database
 from perfdb.store.engine import engine, transaction
 from perfdb.store.identity import keep_new, number_records
+from perfdb.store.replace import add_copies, drop_sources, note_duplicates
 from perfdb.store.sources import (
     add_quarantine,
     add_source,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
 
-def ingest(database: Database, source: Source, batches: Iterable[Batch]) -> ImportCounts:
+def ingest(database: Database, source: Source, batches: Iterable[Batch], replaces: Collection[int]) -> ImportCounts:
     """Import one file, all or nothing; see `Store.ingest`."""
     with engine() as connection:
         stage = Stage(connection)
@@ -34,21 +35,26 @@ def ingest(database: Database, source: Source, batches: Iterable[Batch]) -> Impo
         staged = stage.done()
         number_records(connection, staged.text, staged.other)
         bad += staged_faults(connection)
-        with database.writing(connection):
+        with database.writing(connection), transaction(connection):
+            copies = drop_sources(connection, replaces)
             first = known(connection, [source.content_hash]).get(source.content_hash)
-            return first.as_duplicates() if first else _write(connection, source, staged, bad)
+            source_id = min(replaces, default=next_id(connection, "sources", "source_id"))
+            counts = first.as_duplicates() if first else _write(connection, source_id, source, staged, bad)
+            add_copies(connection, source, copies, counts)
+            return counts
 
 
-def _write(connection: Connection, source: Source, staged: Staged, bad: Sequence[BadRow]) -> ImportCounts:
+def _write(
+    connection: Connection, source_id: int, source: Source, staged: Staged, bad: Sequence[BadRow]
+) -> ImportCounts:
     stored = keep_new(connection, "operating_points", next_id(connection, "operating_points", "point_id"))
     sound = connection.execute("SELECT count(*) FROM memory.numbered").fetchall()[0][0]
-    source_id = next_id(connection, "sources", "source_id")
-    with transaction(connection):
-        _write_points(connection, source_id, staged)
-        measurements = _write_measurements(connection, staged)
-        counts = tally(ImportCounts(sound, stored, sound - stored, 0, measurements), bad)
-        add_quarantine(connection, source_id, source, bad)
-        add_source(connection, source_id, source, counts)
+    _write_points(connection, source_id, staged)
+    note_duplicates(connection, source_id)
+    measurements = _write_measurements(connection, staged)
+    counts = tally(ImportCounts(sound, stored, sound - stored, 0, measurements), bad)
+    add_quarantine(connection, source_id, source, bad)
+    add_source(connection, source_id, source, counts)
     return counts
 
 
@@ -60,7 +66,7 @@ def _write_points(connection: Connection, source_id: int, staged: Staged) -> Non
         f"""INSERT INTO operating_points BY NAME
             SELECT f.id AS point_id, ?::BIGINT AS source_id, s."row" AS source_row, f.content_key, f.occurrence,
                    {key} AS config_key, {", ".join(f"s.{name}" for name in context)}
-            FROM memory.fresh f JOIN memory.stage s ON s.rowid = f.seq ORDER BY f.id""",
+            FROM temp.fresh f JOIN memory.stage s ON s.rowid = f.seq ORDER BY f.id""",
         [source_id],
     )
 
@@ -70,7 +76,7 @@ def _write_measurements(connection: Connection, staged: Staged) -> int:
         return 0
     # one statement for all metrics, each in a column of its own: half the time of one each for a small file
     parts = [
-        f"""SELECT f.id, ?, ?, s."{column}" FROM memory.fresh f JOIN memory.stage s ON s.rowid = f.seq
+        f"""SELECT f.id, ?, ?, s."{column}" FROM temp.fresh f JOIN memory.stage s ON s.rowid = f.seq
             WHERE s."{column}" IS NOT NULL"""
         for column in staged.values.values()
     ]

@@ -1,95 +1,98 @@
-"""Tables of measured operations (GEMMs, attention, collectives): what a roofline is corrected with."""
+"""Tables of measured operations as columns, kept in memory until the database changes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from perfdb.batch import ImportCounts, Source
-from perfdb.store.arrays import as_arrays
+from perfdb.operations import ARGUMENTS, TEXTS, VALUES, OperationTable
 from perfdb.store.connect import Database
-from perfdb.store.engine import engine, transaction
-from perfdb.store.identity import keep_new, number_records
-from perfdb.store.sources import add_quarantine, add_source, known, next_id, staged_faults, tally
-from perfdb.store.staging import first_fault, plain
+from perfdb.store.unchanged import identity_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
-TEXT = ("platform", "engine", "engine_version", "op", "dtype", "shape")
-NUMBERS = ("a1", "a2", "a3", "a4", "a5", "a6", "latency_s", "spread")
-FILTERS = ("platform", "engine", "op", "dtype")
+FILTERS = ("platform", "engine", "engine_version", "op", "dtype")
+_NUMBERS = (*ARGUMENTS, *VALUES, "measured_at")
+_MOST_ROWS = 4_000_000
+"""Rows that are kept in memory, over all tables: about 100 bytes each."""
+
+_Key = tuple[object, ...]
+_kept: OrderedDict[_Key, OperationTable] = OrderedDict()
+_kept_guard = threading.Lock()
 
 
-def add_operations(database: Database, source: Source, columns: Mapping[str, npt.NDArray[Any]]) -> ImportCounts:
-    """Import one operation table, all or nothing; see `Store.add_operations`."""
-    lengths = {len(column) for column in columns.values()}
-    unknown = sorted(set(columns) - {*TEXT, *NUMBERS})
-    if unknown or len(lengths) != 1 or not {"op", "latency_s"} <= set(columns):
-        raise ValueError(f"operation columns {sorted(columns)} need op, latency_s, one length, and none of {unknown}")
-    with engine() as connection:
-        _stage(connection, columns)
-        number_records(connection, TEXT, NUMBERS)
-        bad = staged_faults(connection)
-        with database.writing(connection):
-            first = known(connection, [source.content_hash]).get(source.content_hash)
-            if first:
-                return first.as_duplicates()
-            stored = keep_new(connection, "op_measurements")
-            sound = lengths.pop() - len(bad)
-            counts = tally(ImportCounts(sound, stored, sound - stored, 0, stored), bad)
-            source_id = next_id(connection, "sources", "source_id")
-            with transaction(connection):
-                _write(connection, source_id)
-                add_quarantine(connection, source_id, source, bad)
-                add_source(connection, source_id, source, counts)
-            return counts
-
-
-def _stage(connection: Connection, columns: Mapping[str, npt.NDArray[Any]]) -> None:
-    given = {f"c_{name}": plain(column) for name, column in columns.items()}
-    text = [f"c_{n}::VARCHAR AS {n}" if n in columns else f"NULL::VARCHAR AS {n}" for n in TEXT]
-    numbers = [f"TRY_CAST(c_{n} AS DOUBLE) AS {n}" if n in columns else f"NULL::DOUBLE AS {n}" for n in NUMBERS]
-    faults = [
-        (n, f"c_{n} IS NOT NULL AND NOT coalesce(isfinite(TRY_CAST(c_{n} AS DOUBLE)), false)", f"c_{n}", "not a number")
-        for n in NUMBERS
-        if n in columns
-    ]
-    faults.append(("op", "c_op IS NULL", "''", "no operation is named"))
-    faults.append(
-        ("latency_s", "NOT coalesce(TRY_CAST(c_latency_s AS DOUBLE) > 0, false)", "c_latency_s", "not positive")
-    )
-    rows = np.arange(1, len(columns["op"]) + 1, dtype=np.int64)
-    connection.register("batch", {"row": rows, **given})
-    connection.execute(
-        f"""CREATE TABLE memory.stage AS
-            SELECT "row", {", ".join([*text, *numbers])}, {first_fault(faults)} AS fault FROM batch"""
-    )
-    connection.unregister("batch")
-
-
-def _write(connection: Connection, source_id: int) -> None:
-    connection.execute(
-        f"""INSERT INTO op_measurements BY NAME
-            SELECT ?::BIGINT AS source_id, s."row" AS source_row, f.content_key, f.occurrence,
-                   {", ".join(f"s.{name}" for name in (*TEXT, *NUMBERS))}
-            FROM memory.fresh f JOIN memory.stage s ON s.rowid = f.seq ORDER BY f.id""",
-        [source_id],
-    )
-
-
-def operations(database: Database, filters: Mapping[str, str | None]) -> dict[str, npt.NDArray[Any]]:
-    """Rows of the operation tables as columns; see `Store.operations`."""
-    wanted = {name: value for name, value in filters.items() if value is not None}
-    where = " AND ".join(f"o.{name} = ?" for name in FILTERS if name in wanted) or "true"
+def operations(database: Database, filters: Mapping[str, str | None]) -> OperationTable:
+    """Rows of the operation tables; see `Store.operations`."""
+    wanted = {name: filters.get(name) for name in FILTERS if filters.get(name) is not None}
+    key = (*identity_of(database.path), *sorted(wanted.items()))
+    with _kept_guard:
+        if key in _kept:
+            _kept.move_to_end(key)
+            return _kept[key]
     with database.reading() as connection:
-        found = connection.execute(
-            f"""SELECT {", ".join(f"o.{name}" for name in (*TEXT, *NUMBERS))}, s.path AS source
-                FROM op_measurements o LEFT JOIN sources s USING (source_id)
-                WHERE {where} ORDER BY o.source_id, o.source_row""",
-            [wanted[name] for name in FILTERS if name in wanted],
-        ).fetchnumpy()
-    return as_arrays(found, NUMBERS)
+        table = _read(connection, wanted)
+    with _kept_guard:
+        for other in [known for known in _kept if known[0] == key[0] and known[1:3] != key[1:3]]:
+            del _kept[other]  # of this database before it changed
+        _kept[key] = table
+        while len(_kept) > 1 and sum(map(len, _kept.values())) > _MOST_ROWS:
+            _kept.popitem(last=False)
+    return table
+
+
+def _read(connection: Connection, wanted: Mapping[str, str | None]) -> OperationTable:
+    """Texts are read once per combination that occurs and joined by number: as objects they would cost most."""
+    values = list(wanted.values())
+    counts = ", ".join(f"count({name}) AS {name}" for name in _NUMBERS)
+    connection.execute(
+        f"""CREATE TEMP TABLE said AS SELECT *, (row_number() OVER ())::INTEGER - 1 AS place FROM (
+                SELECT source_id, {", ".join(TEXTS)}, {counts} FROM op_measurements
+                WHERE {_condition("", wanted)} GROUP BY source_id, {", ".join(TEXTS)})""",
+        values,
+    )
+    said = connection.execute(
+        f"""SELECT s.path, {", ".join((*TEXTS, *_NUMBERS))}
+            FROM said LEFT JOIN sources s USING (source_id) ORDER BY place"""
+    )
+    known = dict(zip(("source", *TEXTS, *_NUMBERS), zip(*said.fetchall(), strict=True), strict=False))
+    numbers = [name for name in _NUMBERS if any(known.get(name, ()))]
+    same = " AND ".join(f"o.{name} IS NOT DISTINCT FROM said.{name}" for name in ("source_id", *TEXTS))
+    found = connection.execute(
+        f"""SELECT said.place, {"".join(f"{_sql(name)} AS {name}, " for name in numbers)}
+            FROM op_measurements o JOIN said ON {same} WHERE {_condition("o.", wanted)}
+            ORDER BY o.source_id, o.source_row""",
+        values,
+    ).fetchnumpy()
+    places = np.asarray(found["place"], dtype=np.int64)
+    texts = {name: _objects(known.get(name, ()))[places] for name in ("source", *TEXTS) if any(known.get(name, ()))}
+    columns = {**texts, **{name: _floats(found[name]) for name in numbers}}
+    for column in columns.values():
+        column.setflags(write=False)  # callers share it
+    return OperationTable(columns, len(places))
+
+
+def _condition(prefix: str, wanted: Mapping[str, str | None]) -> str:
+    return " AND ".join(f"{prefix}{name} = ?" for name in wanted) or "true"
+
+
+def _sql(name: str) -> str:
+    return "epoch(o.measured_at)" if name == "measured_at" else f"o.{name}"
+
+
+def _objects(values: Sequence[object]) -> npt.NDArray[np.object_]:
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column
+
+
+def _floats(column: Any) -> npt.NDArray[np.float64]:
+    values = np.ma.getdata(column).astype(np.float64)
+    if np.ma.is_masked(column):
+        values[np.ma.getmaskarray(column)] = np.nan
+    return values

@@ -41,18 +41,35 @@ def results(database: Database) -> dict[str, npt.NDArray[Any]]:
 
 def _values(connection: Connection, ids: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.float64]]:
     """Column name -> values of the points `ids` (ascending, n), each n, NaN where absent."""
-    # plain values first and means last, so that of both the mean stays
+    columns: dict[str, npt.NDArray[np.float64]] = {}
+    for (metric, statistic), values in values_by_statistic(connection, ids).items():
+        # of a mean and a plain value the mean, which comes last, stays
+        known = columns.get(_column(metric, statistic), values)
+        columns[_column(metric, statistic)] = np.where(np.isfinite(values), values, known)
+    return columns
+
+
+def values_by_statistic(
+    connection: Connection, ids: npt.NDArray[np.int64]
+) -> dict[tuple[str, Statistic], npt.NDArray[np.float64]]:
+    """(metric, statistic) -> values of the points `ids` (ascending, n), each n, NaN where absent.
+
+    Plain values come first and means last.
+    """
     keys = connection.execute(
         """SELECT DISTINCT metric, statistic FROM measurements
            ORDER BY statistic <> 'value', statistic = 'mean', metric, statistic"""
     ).fetchall()
-    columns = {_column(metric, statistic): np.full(len(ids), np.nan) for metric, statistic in keys}
+    columns = {}
     for metric, statistic in keys:
         found = connection.execute(
             "SELECT point_id, value FROM measurements WHERE metric = ? AND statistic = ?", [metric, statistic]
         ).fetchnumpy()
-        places = np.searchsorted(ids, np.asarray(found["point_id"], dtype=np.int64))
-        columns[_column(metric, statistic)][places] = np.asarray(found["value"], dtype=np.float64)
+        points = np.asarray(found["point_id"], dtype=np.int64)
+        places = np.minimum(np.searchsorted(ids, points), max(len(ids) - 1, 0))
+        wanted = ids[places] == points if len(ids) else np.zeros(len(points), dtype=bool)
+        column = columns[(str(metric), Statistic(statistic))] = np.full(len(ids), np.nan)
+        column[places[wanted]] = np.asarray(found["value"], dtype=np.float64)[wanted]
     return columns
 
 

@@ -11,20 +11,22 @@ from perfdb.store.connect import Database
 from perfdb.store.engine import engine, transaction
 from perfdb.store.rows import insert_rows, must_have_run
 
+_OWN = "FROM runs WHERE task_key = ? ORDER BY rowid LIMIT 1"
+"""Of several runs of one task the first is this database's own: others came by a merge."""
 _SUGGESTION = ("run_id", "seq", "config_key", "config", "reason", "detail", "predicted", "on_predicted_frontier")
 
 
 def open_run(database: Database, name: str, task_key: str, task: Mapping[str, object]) -> str:
     """The run of `task_key`, opened again where it was finished, or a new one; see `Store.open_run`."""
     with database.reading() as connection:
-        found = connection.execute(
-            "SELECT run_id FROM runs WHERE task_key = ? AND finished_at IS NULL", [task_key]
-        ).fetchone()
-    if found:
-        return str(found[0])
+        found = connection.execute(f"SELECT finished_at IS NULL, run_id {_OWN}", [task_key]).fetchone()
+    if found and found[0]:
+        return str(found[1])
     with engine() as connection, database.writing(connection), transaction(connection):
         found = connection.execute(
-            "UPDATE runs SET finished_at = NULL, stopped_because = NULL WHERE task_key = ? RETURNING run_id", [task_key]
+            f"""UPDATE runs SET finished_at = NULL, stopped_because = NULL
+                WHERE run_id = (SELECT run_id {_OWN}) RETURNING run_id""",
+            [task_key],
         ).fetchone()
         if found:
             return str(found[0])

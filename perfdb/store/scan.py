@@ -67,7 +67,7 @@ def _load_text(connection: Connection, path: Path) -> list[str]:
     if table.bad:
         raise FileError.at(f"{path}, row {table.bad[0].row}", table.bad[0].reason, "as many cells as the header")
     names = _unique(table.header)
-    cells = {f"c{i}": column for i, column in enumerate(table.columns)}
+    cells = {f"c{i}": column.array() for i, column in enumerate(table.columns)}
     connection.register("given", {_ROW: table.rows - 1, **cells})
     blank = [f"nullif(trim(c{i}), '') AS c{i}" for i in range(len(names))]
     connection.execute(f"CREATE TABLE raw AS SELECT {_ROW}, {', '.join(blank)} FROM given")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from perfdb.errors import StoreError
 from perfdb.store.engine import transaction
+from perfdb.store.op_schema import OPERATION_COLUMNS
+from perfdb.store.provenance_schema import PROVENANCE
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -22,6 +24,7 @@ TABLES = (
     "experiments",
     "suggestions",
     "quarantine",
+    "duplicates",
     "schema_version",
 )
 """Every table of the newest version."""
@@ -154,6 +157,8 @@ MIGRATIONS = (
         ),
     ),
     Migration(2, _headline_columns()),
+    Migration(3, OPERATION_COLUMNS),
+    Migration(4, PROVENANCE),
 )
 CURRENT = MIGRATIONS[-1].version
 

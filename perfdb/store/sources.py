@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perfdb.batch import BadRow, ImportCounts, Source
+from perfdb.batch import BadRow, ImportCounts, Source, StoredSource
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -31,6 +31,18 @@ def known(connection: Connection, content_hashes: Collection[str]) -> dict[str, 
     }
 
 
+def stored_sources(connection: Connection) -> list[StoredSource]:
+    """Every file that was imported, in order; see `Store.sources`."""
+    rows = connection.execute(
+        f"""SELECT source_id, path, content_hash, format, importer_version, settings, {_COUNTS}, reasons
+            FROM sources ORDER BY source_id"""
+    ).fetchall()
+    return [
+        StoredSource(int(number), Source(*source), replace(ImportCounts(*counts), reasons=json.loads(reasons)))
+        for number, *source, counts, reasons in ((*row[:6], row[6:-1], row[-1]) for row in rows)
+    ]
+
+
 def next_id(connection: Connection, table: str, column: str) -> int:
     """One more than the largest id; safe, as a writer is alone."""
     found = connection.execute(f"SELECT coalesce(max({column}), 0) + 1 FROM db.{table}").fetchone()
@@ -41,8 +53,8 @@ def add_source(connection: Connection, source_id: int, source: Source, counts: I
     """Note a file with what became of its records."""
     connection.execute(
         f"""INSERT INTO sources
-                (source_id, path, content_hash, format, importer_version, imported_at, {_COUNTS}, reasons)
-            VALUES (?, ?, ?, ?, ?, now()::TIMESTAMP, ?, ?, ?, ?, ?, ?)""",
+                (source_id, path, content_hash, format, importer_version, imported_at, {_COUNTS}, reasons, settings)
+            VALUES (?, ?, ?, ?, ?, now()::TIMESTAMP, ?, ?, ?, ?, ?, ?, ?)""",
         [
             source_id,
             source.path,
@@ -55,6 +67,7 @@ def add_source(connection: Connection, source_id: int, source: Source, counts: I
             counts.quarantined,
             counts.measurements,
             json.dumps(dict(counts.reasons), ensure_ascii=False),
+            source.settings,
         ],
     )
 

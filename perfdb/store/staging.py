@@ -121,7 +121,7 @@ def _typed(name: str, kind: str) -> tuple[str, list[Fault]]:
     if name in TEXT:
         return _text(name, given)
     if name in TIME:
-        value, reason = _time(given, kind), "not a time"
+        value, reason = time_of(given, kind), "not a time"
         return value, [(name, f"{given} IS NOT NULL AND {value} IS NULL", given, reason)]
     number = f"TRY_CAST({given} AS DOUBLE)"
     if name in REAL:
@@ -141,8 +141,11 @@ def _text(name: str, given: str) -> tuple[str, list[Fault]]:
     return value, [(name, f"{given}::VARCHAR NOT IN ({known})", given, reason)]
 
 
-def _time(given: str, kind: str) -> str:
-    """Unix seconds, numpy datetimes (UTC), ISO 8601 (UTC where no zone is given), or vllm's 20250131-235959."""
+def time_of(given: str, kind: str = "O") -> str:
+    """SQL of a column of numpy kind `kind` as a time in UTC.
+
+    Read are Unix seconds, numpy datetimes, ISO 8601 (UTC where no zone is given), and vllm's 20250131-235959.
+    """
     if kind == "M":
         return f"{given}::TIMESTAMP"
     # other numbers are no plausible Unix seconds: milliseconds, or a bare 20250131
@@ -161,7 +164,7 @@ def first_fault(faults: list[Fault]) -> str:
     if not faults:
         return "NULL"
     cases = [
-        f"""WHEN {wrong} THEN {{'at': '{name}', 'value': {value}::VARCHAR, 'reason': '{reason}'}}"""
+        f"""WHEN {wrong} THEN {{'at': '{name.replace("'", "''")}', 'value': {value}::VARCHAR, 'reason': '{reason}'}}"""
         for name, wrong, value, reason in faults
     ]
     return f"CASE {' '.join(cases)} END"

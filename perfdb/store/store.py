@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
-from perfdb.batch import Batch, ImportCounts, Source
-from perfdb.records import Experiment, Suggestion
-from perfdb.store import experiments, export, info, ingest, operations, query, results, runs
+from perfdb.batch import BadRow, Batch, ImportCounts, OperationFile, Source, StoredSource
+from perfdb.errors import FileError
+from perfdb.operations import OperationTable
+from perfdb.quality import Finding
+from perfdb.records import Config, Experiment, PointResult, Suggestion, Target, Workload
+from perfdb.store import (
+    coverage,
+    experiments,
+    export,
+    info,
+    ingest,
+    lookup,
+    op_ingest,
+    operations,
+    quality,
+    quarantine,
+    query,
+    results,
+    runs,
+)
+from perfdb.store import merge as merging
+from perfdb.store import replace as replacing
 from perfdb.store.connect import Database
+from perfdb.store.coverage import Coverage
+from perfdb.store.merge import MergeCounts
 from perfdb.store.query import Table
-from perfdb.store.sources import known
+from perfdb.store.sources import known, stored_sources
 
 
 class Store:
@@ -28,6 +49,8 @@ class Store:
 
     def __init__(self, path: Path | str, wait_s: float = 30.0, on_wait: Callable[[str], None] | None = None) -> None:
         self.path = Path(path)
+        self._wait_s = wait_s
+        self._on_wait = on_wait
         self._database = Database(self.path, wait_s, on_wait)
 
     def seen(self, content_hashes: Collection[str]) -> dict[str, ImportCounts]:
@@ -35,8 +58,16 @@ class Store:
         with self._database.reading() as connection:
             return known(connection, content_hashes)
 
-    def ingest(self, source: Source, batches: Iterable[Batch]) -> ImportCounts:
-        """Import one file in one transaction.
+    def superseded(self, sources: Collection[Source]) -> dict[str, list[int]]:
+        """Content hash of a source -> ids of the stored ones that it is a better reading of; left out without any.
+
+        Those are of the same bytes and settings, read by an older version of the importer or by another importer.
+        """
+        with self._database.reading() as connection:
+            return replacing.superseded(connection, sources)
+
+    def ingest(self, source: Source, batches: Iterable[Batch], replaces: Collection[int] = ()) -> ImportCounts:
+        """Import one file in one transaction, in place of all that the sources with the ids `replaces` brought.
 
         A record that some file brought already is a duplicate, equal records within this file are not (the n-th of them
         is a duplicate only where n were brought). A file of known content is skipped whole: its records count as
@@ -46,26 +77,50 @@ class Store:
         Raises:
             UnknownNameError: a value is of a metric that is not one of ours; nothing is stored.
         """
-        return ingest.ingest(self._database, source, batches)
+        return ingest.ingest(self._database, source, batches, replaces)
 
-    def add_operations(self, source: Source, columns: Mapping[str, npt.NDArray[Any]]) -> ImportCounts:
-        """Import one table of measured operations in one transaction; duplicates as in `ingest`.
+    def note_copies(self, sources: Collection[Source]) -> None:
+        """Note files of known content, each where another file of that content is still there; others are left out."""
+        replacing.note_copies(self._database, sources)
 
-        `columns`, each n: op and latency_s (seconds), and where known platform, engine, engine_version, dtype, shape
-        (canonical JSON object, argument -> value), a1 to a6 (the same values as numbers, in the order of the
-        operation), spread (relative). A row without an operation or with a latency that is not positive is set aside.
+    def sources(self) -> list[StoredSource]:
+        """Every file that was imported, in order."""
+        with self._database.reading() as connection:
+            return stored_sources(connection)
+
+    def quarantine(self) -> list[dict[str, Any]]:
+        """Per file and reason ("source_id", "file", "reason") the number of "rows" that were set aside."""
+        return quarantine.groups(self._database)
+
+    def quarantined(self, source_id: int, limit: int) -> list[BadRow]:
+        """The first `limit` faults of a file, in the order of its rows; a row may have several."""
+        return quarantine.rows(self._database, source_id, limit)
+
+    def ingest_operations(
+        self, files: Iterable[tuple[Source, OperationFile, Collection[int]]]
+    ) -> Iterator[ImportCounts | FileError]:
+        """Import tables of operations; for each in order, what became of its records, or why it cannot be read.
+
+        The third of each triple are ids of sources that it replaces, as in `ingest`.
+        Each is stored as a whole or not at all, several in one transaction: read and typed in memory while the database
+        is free, then written. Duplicates are as in `ingest`, within one platform, engine, engine version and operation.
+        A record without a positive latency, or with an argument that is no count, is set aside.
         """
-        return operations.add_operations(self._database, source, columns)
+        return op_ingest.ingest_operations(self._database, files)
 
     def operations(
         self,
         platform: str | None = None,
         engine: str | None = None,
+        engine_version: str | None = None,
         op: str | None = None,
         dtype: str | None = None,
-    ) -> dict[str, npt.NDArray[Any]]:
-        """Measured operations as columns (those of `add_operations`, and source), n each, all that match."""
-        filters = {"platform": platform, "engine": engine, "op": op, "dtype": dtype}
+    ) -> OperationTable:
+        """Measured operations that match, in the order of their files; `source` is the path of the file.
+
+        The same table is answered again without opening the database while its file is unchanged.
+        """
+        filters = {"platform": platform, "engine": engine, "engine_version": engine_version, "op": op, "dtype": dtype}
         return operations.operations(self._database, filters)
 
     def open_run(self, name: str, task_key: str, task: Mapping[str, object]) -> str:
@@ -99,6 +154,16 @@ class Store:
         """The suggestions of a run, oldest first; of several for one config the latest."""
         return runs.suggestions(self._database, run_id)
 
+    def look_up(self, target: Target, config: Config, workload: Workload) -> list[PointResult]:
+        """What was measured of a config at an operating point, any outcome, oldest first; empty if nothing was.
+
+        Model, platform, devices, engine, config, nominal lengths, arrival and load must be equal, an unknown one only
+        equals an unknown one. Engine version, length distribution and client are compared where they are given: look
+        at those of the answers before comparing them. The first call reads everything, those that follow take
+        microseconds while the database is unchanged.
+        """
+        return lookup.look_up(self._database, target, config, workload)
+
     def results(self) -> dict[str, npt.NDArray[Any]]:
         """Everything measured, one row per operating point, imported or of our own experiments, in columns of length n.
 
@@ -125,5 +190,39 @@ class Store:
         return export.export(self._database, table_or_query, Path(path))
 
     def info(self) -> dict[str, Any]:
-        """Rows per table ("tables"), points and freshness per platform × engine × model ("contexts"), version, size."""
+        """What is there, as plain values.
+
+        Rows per table ("tables"), files and rows per format ("formats"), points, measurements, configs, failures and
+        freshness per platform × engine × model ("contexts"), rows per operation table ("operations"), version, size.
+        """
         return info.info(self._database)
+
+    def coverage(
+        self, op: str, platform: str | None = None, engine: str | None = None, engine_version: str | None = None
+    ) -> list[Coverage]:
+        """Where the tables of an operation have measurements, one per platform × engine × version that match.
+
+        Raises:
+            UnknownNameError: no operation has that name. InputError: it has no two sizes.
+        """
+        filters = {"platform": platform, "engine": engine, "engine_version": engine_version}
+        return coverage.coverage(self._database, op, filters)
+
+    def merge(self, other: Path, dry_run: bool = False) -> dict[str, MergeCounts]:
+        """Bring what is new in another database into this one, in one transaction; table -> what became of its rows.
+
+        Records are compared as in `ingest`, experiments and suggestions by what they say. Of a file that both have
+        read, the reading of the newer importer stands. The other database is not changed; one of an older version is
+        read from a copy. With `dry_run` nothing is written.
+
+        Raises:
+            FileError: there is no such file. InputError: it is this very database.
+        """
+        return merging.merge(self._database, Database(Path(other), self._wait_s, self._on_wait), dry_run)
+
+    def check(self) -> list[Finding]:
+        """Everything that is doubtful: contradictions, conflicts, outliers, unknown facts and so on, grave ones first.
+
+        Numbers are compared only where a run succeeded. Nothing is changed.
+        """
+        return quality.check(self._database)

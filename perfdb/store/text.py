@@ -15,28 +15,33 @@ import numpy as np
 import numpy.typing as npt
 
 from perfdb.batch import BadRow
-from perfdb.errors import FileError
+from perfdb.delimiters import delimiter_of
+from perfdb.errors import FileError, InputError
+from perfdb.store.plain import read_plain
+from perfdb.texts import TextColumn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_DELIMITERS = (",", "\t", ";", "|")
 _SNIFFED_LINES = 20
 _LINES_AT_ONCE = 5000
 _SHOWN_CHARACTERS = 200
+_MOST_COLUMNS = 5000
 _LFS = "version https://git-lfs"
+_LARGE, _WIDE = 2**22, 256
+"""Bytes above which the start of an engine is worth its time, columns up to which it is."""
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """A delimited file: `columns[i]` holds the n cells under `header[i]` as str, `rows` their 1-based record numbers.
+    """A delimited file: `columns[i]` holds the n cells under `header[i]`, `rows` their 1-based record numbers.
 
     `bad` are the lines with more or fewer cells than the header; they are counted in the numbering, not among the n.
     Iterating gives (header, columns, bad).
     """
 
     header: list[str]
-    columns: list[npt.NDArray[Any]]
+    columns: list[TextColumn]
     bad: list[BadRow]
     rows: npt.NDArray[np.int64]
 
@@ -51,7 +56,8 @@ def scan_text(path: Path, delimiter: str | None = None) -> TextTable:
     of comma, tab, semicolon and bar is taken that splits the first lines into the most columns of one width.
 
     Raises:
-        FileError: the file cannot be read, is empty, is not UTF-8, or has a quote that does not close.
+        FileError: the file cannot be read, is empty, is not UTF-8, has a quote that does not close, or cells or columns
+            beyond all measure.
     """
     path = Path(path)
     try:
@@ -60,33 +66,39 @@ def scan_text(path: Path, delimiter: str | None = None) -> TextTable:
             if not lead.strip() or lead.startswith(_LFS):
                 what = "a Git LFS pointer, not the file itself" if lead.strip() else "it is empty"
                 raise FileError.at(str(path), what, "a header line and records")
+            delimiter = delimiter or delimiter_of(lead.splitlines()) or ","
             file.seek(0)
-            return _read(path, file, delimiter or sniff_delimiter(lead))
+            return _plain(path, lead, delimiter) or _read(path, file, delimiter)
+    except csv.Error as error:
+        raise _refused(str(path), error) from error
     except OSError as error:
         raise FileError.at(str(path), f"cannot be read ({error.strerror})", "a readable file") from error
     except UnicodeDecodeError as error:
         raise FileError.at(str(path), f"not UTF-8 text (byte {error.object[error.start]:#04x})", "UTF-8") from error
 
 
-def sniff_delimiter(lead: str) -> str:
-    """The delimiter that cuts the lines of `lead` into the most columns of one width; a comma where none does."""
-
-    def score(delimiter: str) -> tuple[int, int]:
-        widths = [len(row) for row in csv.reader(lead.splitlines(), delimiter=delimiter) if row]
-        return sum(width == widths[0] for width in widths) * (widths[0] > 1), widths[0]
-
-    return max(_DELIMITERS, key=score)
+def _plain(path: Path, lead: str, delimiter: str) -> TextTable | None:
+    if path.stat().st_size < _LARGE:
+        return None
+    first = lead.partition("\n")[0].rstrip("\r")
+    header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter))]
+    columns = read_plain(path, delimiter, len(header)) if 1 < len(header) <= _WIDE else None
+    if columns is None:
+        return None
+    return TextTable(header, columns, [], np.arange(1, len(columns[0]) + 1))
 
 
 def _read(path: Path, file: TextIO, delimiter: str) -> TextTable:
     reader = csv.reader(file, delimiter=delimiter, strict=True)
     header: list[str] = []
-    parts: list[list[npt.NDArray[Any]]] = []
+    parts: list[list[TextColumn]] = []
     numbers: list[npt.NDArray[np.int64]] = []
     bad: list[BadRow] = []
     done = 0
     try:
         header = [name.strip() for name in next(row for row in reader if _holds(row))]
+        if len(header) > _MOST_COLUMNS:
+            raise FileError.at(str(path), f"{len(header):,} columns", f"at most {_MOST_COLUMNS:,}")
         with _no_garbage_collection():
             while chunk := list(islice(reader, _LINES_AT_ONCE)):
                 records = [row for row in chunk if _holds(row)]
@@ -96,9 +108,15 @@ def _read(path: Path, file: TextIO, delimiter: str) -> TextTable:
                 numbers.append(rows[sound])
                 parts.append(_columns([records[i] for i in sound], len(header)))
     except csv.Error as error:
-        raise FileError.at(f"{path}, line {reader.line_num}", str(error), "every quote closed") from error
-    columns = [np.concatenate(pieces) for pieces in zip(*parts, strict=True)] if parts else _columns([], len(header))
+        raise _refused(f"{path}, line {reader.line_num}", error) from error
+    columns = [TextColumn.joined(pieces) for pieces in zip(*parts, strict=True)] if parts else _columns([], len(header))
     return TextTable(header, columns, bad, np.concatenate(numbers) if numbers else np.empty(0, dtype=np.int64))
+
+
+def _refused(where: str, error: csv.Error) -> InputError:
+    if "field limit" in str(error):
+        return FileError.at(where, f"a cell of more than {csv.field_size_limit():,} characters", "every quote closed")
+    return FileError.at(where, str(error), "every quote closed")
 
 
 def _holds(row: Sequence[str]) -> bool:
@@ -125,11 +143,10 @@ def _fit(
     return sound
 
 
-def _columns(records: list[list[str]], width: int) -> list[npt.NDArray[Any]]:
-    columns = [np.empty(len(records), dtype=object) for _ in range(width)]
-    for column, cells in zip(columns, zip(*records, strict=True), strict=bool(records)):
-        column[:] = cells
-    return columns
+def _columns(records: list[list[str]], width: int) -> list[TextColumn]:
+    if not records:
+        return [TextColumn.of([]) for _ in range(width)]
+    return [TextColumn.of(cells) for cells in zip(*records, strict=True)]
 
 
 @contextmanager

@@ -7,26 +7,14 @@ from typing import Annotated
 
 import typer
 
+from servecast.commands import db_check, db_info, db_merge, db_quarantine
 from servecast.options import DEFAULT_DB, Db, Json, Wait, open_store
 
 app = typer.Typer(help="Look into the performance database.", no_args_is_help=True, rich_markup_mode=None)
-
-
-@app.command("info")
-def info(db: Db = DEFAULT_DB, wait: Wait = 30.0, json: Json = False) -> None:
-    """Print what is there: tables, and counts per model, platform and engine."""
-    from servecast.output import emit_json, print_table
-
-    answer = open_store(db, wait).info()
-    if json:
-        emit_json(answer)
-        return
-    tables = answer["tables"]
-    print_table(["table", "rows"], tables.items(), title=str(db))
-    groups = answer["contexts"]
-    if groups:
-        print()
-        print_table(list(groups[0]), [list(group.values()) for group in groups])
+app.command("info")(db_info.info)
+app.command("check")(db_check.check)
+app.command("merge")(db_merge.merge)
+app.add_typer(db_quarantine.app, name="quarantine")
 
 
 @app.command("sql")
@@ -36,7 +24,12 @@ def sql(
     wait: Wait = 30.0,
     json: Json = False,
 ) -> None:
-    """Run a read-only SQL QUERY over sources, operating_points, measurements, runs, experiments, quarantine, …"""
+    """Run a read-only SQL QUERY.
+
+    The view `results` has a row per operating point with the usual metrics as columns: ttft_s (mean), ttft_s_p99,
+    output_tps … Tables: sources, operating_points, measurements, op_measurements, runs, experiments, suggestions,
+    quarantine, duplicates.
+    """
     from servecast.output import emit_json, print_table
 
     table = open_store(db, wait).sql(query)
@@ -48,13 +41,13 @@ def sql(
 
 @app.command("export")
 def export(
-    what: Annotated[str, typer.Argument(help="A table, or a query.", show_default=False)],
+    what: Annotated[str, typer.Argument(help="A table, the view results, or a query.", show_default=False)],
     to: Annotated[Path, typer.Argument(help="Where to: .csv, .parquet or .json.", show_default=False)],
     db: Db = DEFAULT_DB,
     wait: Wait = 30.0,
     json: Json = False,
 ) -> None:
-    """Write WHAT (a table or a query) to a file, whole or not at all."""
+    """Write WHAT (a table, the view `results`, or a query) to a file, whole or not at all."""
     from servecast.output import emit_json, note
 
     rows = open_store(db, wait).export(what, to)

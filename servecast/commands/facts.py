@@ -12,38 +12,65 @@ Name = Annotated[str | None, typer.Argument(help="Only this one, in full.", show
 
 
 def models(name: Name = None, json: Json = False) -> None:
-    """List the known model architectures; any other works by its folder with a config.json, or its GGUF file."""
-    from model.architecture import resolve_model
-    from perfdb.facts.models import MODELS
+    """List the known model architectures; any other works by its folder with a config.json, or its GGUF file.
+
+    Your own stand in the file that SERVECAST_FACTS names, or in ~/.config/servecast/facts.yaml; see docs/facts.md.
+    """
+    from perfdb.facts.models import known_models
     from servecast.output import emit_json, print_table
 
-    rows = []
-    for known in [name] if name else sorted(MODELS):
-        a = resolve_model(known)
-        rows.append(
-            {
-                "name": a.name,
-                "parameters": a.params,
-                "active": a.active_params,
-                "layers": a.layers,
-                "hidden": a.hidden,
-                "heads": a.heads,
-                "kv_heads": a.kv_heads,
-            }
-        )
+    rows = [_model_row(known) for known in ([name] if name else sorted(known_models()))]
     if json:
         emit_json({"models": rows})
-    else:
-        print_table(list(rows[0]), [list(row.values()) for row in rows])
+        return
+    shown = [row for row in rows if not row["unsupported"]]
+    columns = ["name", "parameters", "active", "layers", "hidden", "heads", "kv_heads", "source"]
+    if shown:
+        print_table(columns, [[row[column] for column in columns] for row in shown])
+    named = [row for row in rows if row["unsupported"]]
+    if named:
+        print_table(
+            ["known by name, not predicted", "because of"], [[row["name"], row["unsupported"]] for row in named]
+        )
+
+
+def _model_row(name: str) -> dict[str, object]:
+    """What is known of one model: by its name, or of the folder or file at this path."""
+    from model.architecture import resolve_model
+    from perfdb.errors import UnknownNameError
+    from perfdb.facts.models import model_facts
+
+    try:
+        facts = model_facts(name)
+    except UnknownNameError:
+        facts = None
+    row: dict[str, object] = {"name": facts.name if facts else name}
+    if facts is None or not facts.unsupported:
+        a = resolve_model(name)
+        row = {
+            "name": a.name,
+            "parameters": a.params,
+            "active": a.active_params,
+            "layers": a.layers,
+            "hidden": a.hidden,
+            "heads": a.heads,
+            "kv_heads": a.kv_heads,
+        }
+    source, origin = (facts.source, facts.origin) if facts else (name, name)
+    return {**row, "unsupported": facts.unsupported if facts else "", "source": source, "origin": origin}
 
 
 def platforms(name: Name = None, json: Json = False) -> None:
-    """List the known accelerators with their peaks, and `local`, this machine's CPU."""
-    from perfdb.facts.platforms import LOCAL, PLATFORMS, platform
+    """List the known accelerators with their peaks, and `local`, this machine's CPU.
+
+    Your own stand in the file that SERVECAST_FACTS names, or in ~/.config/servecast/facts.yaml: each with kind,
+    memory_gib, bandwidth_gb_s, tflops and source; see docs/facts.md.
+    """
+    from perfdb.facts.platforms import LOCAL, known_platforms, platform
     from servecast.output import emit_json, print_table
 
     rows = []
-    for known in [name] if name else [*PLATFORMS, LOCAL]:
+    for known in [name] if name else [*known_platforms(), LOCAL]:
         facts = platform(known)
         rows.append(
             {
@@ -56,6 +83,7 @@ def platforms(name: Name = None, json: Json = False) -> None:
                 "link_bytes_s": facts.link_bytes_s,
                 "usd_per_hour": facts.usd_per_hour,
                 "source": facts.source,
+                "origin": facts.origin,
             }
         )
     if json:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from model.architecture import Architecture, resolve_model
-from model.derived import PREDICTED
+from model.derived import PREDICTED, mean_over_median
 from model.prediction import Z90
 from model.question import analyse
 from model.surrogate import Question, Surrogate
@@ -172,11 +172,20 @@ def test_a_model_known_by_its_files_alone_learns_from_its_own_rows() -> None:
 
 def test_medians_and_other_throughputs_serve_where_means_are_missing() -> None:
     history = rows(question())
-    history["tpot_s_p50"] = history.pop("tpot_s")
+    history["tpot_s_p50"] = history.pop("tpot_s") / mean_over_median("tpot_s")
     history["request_tps"] = history.pop("output_tps") / 128
     found = Surrogate.fit(history).predict(question())
     assert found.metrics["tpot_s"].mean == pytest.approx(truth(question())["tpot_s"])
     assert found.metrics["output_tps"].mean == pytest.approx(truth(question())["output_tps"])
+
+
+def test_a_measured_median_is_the_predicted_median_and_not_the_mean() -> None:
+    history = rows(question())
+    median = history["ttft_s_p50"] = history.pop("ttft_s")
+    found = Surrogate.fit(history).predict(question(), ("ttft_s", "ttft_s_p50")).metrics
+    assert found["ttft_s_p50"].mean == pytest.approx(median)
+    assert found["ttft_s"].mean == pytest.approx(median * mean_over_median("ttft_s"))
+    assert mean_over_median("ttft_s") == pytest.approx(1.133, abs=0.001)
 
 
 def test_identities_between_metrics() -> None:

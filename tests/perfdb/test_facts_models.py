@@ -6,8 +6,12 @@ import json
 
 import pytest
 
-from perfdb.errors import UnknownNameError
+from model.architecture import resolve_model
+from perfdb.errors import ModelError, UnknownNameError
 from perfdb.facts.models import MODELS, canonical_model, model_config
+
+SUPPORTED = sorted(name for name, facts in MODELS.items() if not facts.unsupported)
+NAMED_ONLY = sorted(set(MODELS) - set(SUPPORTED))
 
 # Published parameter counts in billions, from the models' own cards.
 PUBLISHED = {
@@ -63,8 +67,31 @@ def parameters(config: dict[str, object] | object) -> float:
     return float(c["num_hidden_layers"] * per_layer + embeddings) / 1e9
 
 
-def test_there_are_at_least_25_models() -> None:
-    assert len(MODELS) >= 40
+# The same of models whose layers are not all alike or not all plain, in total and per token.
+PUBLISHED_MOE = {
+    "deepseek-ai/DeepSeek-V3": (671, 37),
+    "deepseek-ai/DeepSeek-V2-Lite": (15.7, 2.4),
+    "moonshotai/Kimi-K2-Instruct": (1027, 32),
+    "mistralai/Mixtral-8x22B-v0.1": (141, 39),
+    "Qwen/Qwen3-Coder-480B-A35B-Instruct": (480, 35),
+    "Qwen/Qwen3-Next-80B-A3B-Instruct": (80, 3.9),
+    "Qwen/Qwen3.5-397B-A17B": (397, 17),
+    "meta-llama/Llama-4-Scout-17B-16E-Instruct": (109, 17),
+    "meta-llama/Llama-4-Maverick-17B-128E-Instruct": (400, 17),
+    "MiniMaxAI/MiniMax-M2.5": (229, 10),
+    "zai-org/GLM-4.5": (355, 32),
+    "zai-org/GLM-4.5-Air": (106, 12),
+    "google/gemma-3-12b-it": (11.8, 11.8),
+    "google/gemma-3-27b-it": (27, 27),
+    "Deci/DeciLM-7B": (7.04, 7.04),
+    "bigcode/starcoder": (15.5, 15.5),
+    "tiiuae/falcon-40b": (41.3, 41.3),
+    "mistralai/Mistral-Large-Instruct-2407": (123, 123),
+}
+
+
+def test_there_are_at_least_40_models() -> None:
+    assert len(SUPPORTED) >= 40
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
@@ -73,12 +100,46 @@ def test_the_numbers_give_the_published_parameter_count(name: str) -> None:
     assert parameters(model_config(name)) == pytest.approx(PUBLISHED[name], rel=0.02)
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
-def test_every_config_is_consistent_and_is_json(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(PUBLISHED_MOE))
+def test_the_reader_finds_the_published_parameter_counts(name: str) -> None:
+    found, (total, active) = resolve_model(name), PUBLISHED_MOE[name]
+    assert found.params / 1e9 == pytest.approx(total, rel=0.02)
+    assert found.active_params / 1e9 == pytest.approx(active, rel=0.13)
+
+
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_every_config_is_consistent_has_its_source_and_is_json(name: str) -> None:
     config = dict(model_config(name))
-    assert config["num_attention_heads"] % config["num_key_value_heads"] == 0
+    kv_heads = config.get("num_key_value_heads") or max(config["num_key_value_heads_per_layer"])
+    assert config["num_attention_heads"] % kv_heads == 0
     assert config["vocab_size"] > 10_000
     assert json.loads(json.dumps(config)) == config
+    assert MODELS[name].source.startswith("huggingface.co/")
+    assert resolve_model(name).name == name
+
+
+@pytest.mark.parametrize("name", NAMED_ONLY)
+def test_layers_without_a_description_are_named_not_read_as_others(name: str) -> None:
+    """Sparse, compressed or state-space layers read as plain attention would be a silent wrong number."""
+    assert canonical_model(name) == name
+    with pytest.raises(ModelError) as caught:
+        resolve_model(name)
+    assert MODELS[name].unsupported in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("GLM-5-FP8", "indexer"),
+        ("deepseek-ai/DeepSeek-V3.2", "indexer"),
+        ("DeepSeek-V4-Pro", "compressed"),
+        ("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", "Mamba-2"),
+        ("google/flan-t5-xxl", "encoder"),
+    ],
+)
+def test_the_kind_is_told(text: str, kind: str) -> None:
+    with pytest.raises(ModelError, match=kind):
+        model_config(text)
 
 
 def test_mla_models_have_their_ranks() -> None:
@@ -103,6 +164,9 @@ def test_sliding_layers_alternate_in_gemma_2() -> None:
         (r"C:\models\Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-7B"),
         ("google/gemma-2-2b-it", "google/gemma-2-2b"),
         ("llama-7b", "huggyllama/llama-7b"),
+        ("Llama-4-Scout-17B-16E", "meta-llama/Llama-4-Scout-17B-16E-Instruct"),
+        ("Mixtral-8x22B-Instruct-v0.1", "mistralai/Mixtral-8x22B-v0.1"),
+        ("mistralai/Mistral-7B-Instruct-v0.2", "mistralai/Mistral-7B-Instruct-v0.2"),
         ("meta-llama/Llama-3.1-8B-Instruct-FP8", None),
         ("nobody/nothing", None),
         ("", None),

@@ -1,4 +1,4 @@
-"""Traps T13 to T23, rows that cannot be true, and where parameters go."""
+"""Rows that cannot be true, rows that are odd, and where parameters go."""
 
 from __future__ import annotations
 
@@ -23,69 +23,6 @@ def said(batch: Batch, *words: str) -> bool:
     return any(all(word in text for word in words) for text in batch.warnings)
 
 
-def test_t13_nominal_and_real_lengths_stand_side_by_side(read: Read) -> None:
-    batch = read("isl,osl,completed,total_input_tokens,total_output_tokens,mean_ttft_ms\n1024,128,10,5060,610,50\n")
-    assert (batch.context["isl"][0], batch.context["osl"][0]) == (1024, 128)
-    assert batch.values[("input_tokens", MEAN)][0] == 506
-    assert batch.values[("output_tokens", MEAN)][0] == 61
-
-
-def test_t15_a_hidden_factor_is_said(read: Read) -> None:
-    rows = "".join(f"{c},{t * f},{host}\n" for c, t in ((1, 50), (2, 60)) for f, host in ((1, "a"), (3.4, "b")))
-    batch = read("concurrency,mean_ttft_ms,host\n" + rows)
-    assert said(batch, "hidden factor", "3.4x", "host")
-    assert len(batch.rows) == 4
-
-
-def test_t15_repeats_close_together_are_no_conflict(read: Read) -> None:
-    assert not said(read("concurrency,mean_ttft_ms\n1,50\n1,51\n1,52\n"), "hidden factor")
-
-
-def test_t16_what_the_user_says_wins_over_a_lying_column(read: Read) -> None:
-    batch = read("model_id,mean_ttft_ms\nllama-7b,50\nllama-7b,60\n", model="Qwen/Qwen3-8B")
-    assert set(batch.context["model"]) == {"Qwen/Qwen3-8B"}
-    assert said(batch, "model_id", "2 rows", "--set was taken")
-
-
-def test_t18_trailing_blanks_and_packed_hardware(read: Read) -> None:
-    batch = read("gpu,mean_ttft_ms\n8xMi300x 1FP8-amd ,50\n8xMi300x 1FP8-amd,60\n", bare=True)
-    assert set(batch.context["platform"]) == {"mi300x"}
-    assert extra(batch, 0)["hardware_label"] == extra(batch, 1)["hardware_label"] == "8xMi300x 1FP8-amd"
-
-
-def test_t18_unknown_names_are_stored_and_said_once(read: Read) -> None:
-    batch = read("model,gpu,mean_ttft_ms\nacme/x,Abacus,50\nacme/x,Abacus,60\n", bare=True)
-    assert set(batch.context["model"]) == {"acme/x"}
-    assert set(batch.context["platform"]) == {"Abacus"}
-    assert sum("acme/x" in text for text in batch.warnings) == 1
-    assert said(batch, "'acme/x' (2 rows)")
-
-
-def test_t18_ambiguous_hardware_is_said(read: Read) -> None:
-    assert said(read("gpu,mean_ttft_ms\nNvidia A100 GPU,50\n", bare=True), "a100_sxm_80gb", "a100_sxm_40gb")
-
-
-def test_t19_a_typo_is_flagged(read: Read) -> None:
-    rows = "".join(f"{b},50\n" for b in (64, 128, 256, 512, 1028))
-    batch = read("batch_size,mean_ttft_ms\n" + rows)
-    assert said(batch, "1028", "typo of 1024")
-    assert batch.context["batch_size"][-1] == 1028
-
-
-def test_t20_byte_order_mark_index_and_slipped_header(read: Read) -> None:
-    text = "\ufeff,tp,,median_ttft_ms,note,mean_ttft_ms\n0,1,60,50,a,\n1,2,70,55,b,\n"
-    batch = read(text)
-    assert batch.values[("ttft_s", MEAN)].tolist() == [0.06, 0.07]
-    assert batch.values[("ttft_s", P50)].tolist() == [0.05, 0.055]
-    assert set(extra(batch)) == {"note"}
-    assert said(batch, "column 3 has no name", "mean_ttft_ms")
-
-
-def test_t20_a_nameless_column_is_kept_under_its_number(read: Read) -> None:
-    batch = read("tp,mean_ttft_ms,\n1,50,x\n2,60,y\n")
-    assert extra(batch)["column 3"] == "x"
-
-
 @pytest.mark.parametrize("delimiter", ["\t", ";", "|"])
 def test_other_delimiters_under_the_name_csv(read: Read, delimiter: str) -> None:
     text = "tp,mean_ttft_ms\n1,50\n2,60\n".replace(",", delimiter)
@@ -94,25 +31,6 @@ def test_other_delimiters_under_the_name_csv(read: Read, delimiter: str) -> None
 
 def test_thousands_commas(read: Read) -> None:
     assert read('tp,output_throughput\n1,"1,234.5"\n').values[("output_tps", VALUE)][0] == 1234.5
-
-
-def test_t22_secrets_are_redacted_everywhere(read: Read) -> None:
-    text = (
-        "cmd,api_key,host,client,mean_ttft_ms\n"
-        "bench --api_key abcdef123456 --model m,zzzsecretzzz,https://joe:hunter22@h/x,run sk-abcdefgh12345678,50\n"
-        "bench --api-key=abcdef123456,zzzsecretzzz,Bearer abcdef123456,hf_abcdefgh12345678,hf_abcdefgh12345678\n"
-    )
-    batch = read(text)
-    everything = repr([column.tolist() for column in batch.context.values()]) + repr(batch.bad) + repr(batch.warnings)
-    for secret in ("abcdef123456", "zzzsecretzzz", "hunter22", "sk-abcdefgh", "hf_abcdefgh"):
-        assert secret not in everything
-    assert "[redacted]" in everything
-    assert "--model m" in everything
-
-
-def test_t23_the_origin_can_be_said(read: Read) -> None:
-    batch = read("tp,mean_ttft_ms\n1,50\n", origin="simulated")
-    assert batch.context["origin"].tolist() == ["simulated"]
 
 
 @pytest.mark.parametrize(
@@ -159,3 +77,61 @@ def test_parameters_go_to_the_config_and_the_rest_to_extra(read: Read) -> None:
     }  # fmt: skip
     assert extra(batch) == {"seed": 7}
     assert batch.context["devices"][0] == 2
+
+
+def test_row_a_throughput_of_unknown_kind_alone_is_no_result(read: Read) -> None:
+    batch = read("concurrency,throughput,mean_ttft_ms\n4,950,\n8,1700,50\n")
+    assert [(bad.row, bad.column, bad.value) for bad in batch.bad] == [(1, "throughput", "950")]
+    assert "output, total or request" in batch.bad[0].reason
+
+
+def flags(batch: Batch, row: int = 0) -> list[str]:
+    return extra(batch, row).get("import", {}).get("flags", [])
+
+
+def test_row_flags_stay_with_their_rows(read: Read) -> None:
+    batch = read("concurrency,mean_tpot_ms,output_throughput\n4,10,900\n4,10,300\n")
+    assert flags(batch, 0) == ["output throughput above 1.5 × concurrency / TPOT"]
+    assert batch.context["extra"][1] is None
+    assert said(batch, "1.5 × concurrency / TPOT in 1 row (first: row 1)")
+
+
+def test_row_throughput_beyond_all_doubt_is_set_aside(read: Read) -> None:
+    """At a closed loop, with tokens that were counted: the speed of each user bounds the whole."""
+    header = "concurrency,completed,total_output_tokens,mean_tpot_ms,output_throughput\n"
+    batch = read(header + "4,10,1000,10,1300\n4,10,1000,10,1100\n")
+    assert [(bad.row, bad.column, bad.value) for bad in batch.bad] == [(1, "output_throughput", "1300")]
+    assert "above 3 × concurrency / TPOT" in batch.bad[0].reason
+    assert flags(batch) == ["output throughput above 1.5 × concurrency / TPOT"]
+
+
+def test_row_nominal_tokens_leave_a_doubt(read: Read) -> None:
+    batch = read("concurrency,mean_tpot_ms,output_throughput\n4,10,1300\n")
+    assert not batch.bad
+    assert flags(batch)
+
+
+def test_row_end_to_end_is_the_first_token_and_the_others(read: Read) -> None:
+    header = "osl,mean_ttft_ms,mean_tpot_ms,mean_e2el_ms\n"
+    batch = read(header + "101,100,10,1100\n101,100,10,4000\n101,100,10,350\n")
+    reason = ["end-to-end latency more than 3x off TTFT + (output tokens - 1) × TPOT"]
+    assert [flags(batch, row) for row in range(3)] == [[], reason, reason]
+
+
+def test_row_typos_are_flagged_where_they_are(read: Read) -> None:
+    batch = read("batch_size,mean_ttft_ms\n" + "".join(f"{b},50\n" for b in (64, 128, 256, 512, 1028)))
+    assert flags(batch, 4) == ["column 'batch_size': 1028 looks like a typo of 1024"]
+    assert flags(batch, 0) == []
+
+
+def test_row_a_latency_without_its_statistic_is_not_taken_for_another(read: Read) -> None:
+    batch = read("TTFT (ms),Median TTFT (ms)\n60,50\n70,55\n")
+    assert batch.values[("ttft_s", VALUE)].tolist() == [0.06, 0.07]
+    assert ("ttft_s", MEAN) not in batch.values
+    assert said(batch, "'TTFT (ms)' does not say its statistic", "'Median TTFT (ms)'", "--map")
+
+
+def test_row_a_latency_that_repeats_another_is_that_one(read: Read) -> None:
+    batch = read("TTFT (ms),Median TTFT (ms),P99 TTFT (ms)\n50,50,90\n55,55,95\n")
+    assert set(batch.values) == {("ttft_s", P50), ("ttft_s", Statistic.P99)}
+    assert not said(batch, "statistic")

@@ -215,33 +215,6 @@ def test_a_file_without_records_is_remembered(store: Store) -> None:
     assert store.seen(["a.csv"]) == {"a.csv": ImportCounts(0, 0, 0, 0, 0)}
 
 
-def test_operations_are_stored_once_and_found_again(store: Store) -> None:
-    columns = {
-        "op": objects("gemm", "gemm", "attention", "gemm", None),
-        "platform": objects(*["H100"] * 5),
-        "shape": objects('{"k":1}', '{"k":1}', "{}", '{"k":2}', "{}"),
-        "a1": np.array([1.0, 1.0, np.nan, 2.0, 1.0]),
-        "latency_s": np.array([1e-6, 1e-6, 2e-6, 0.0, 1e-6]),
-    }
-    counts = store.add_operations(source("gemm.csv"), columns)
-    assert counts == ImportCounts(5, 3, 0, 2, 3, {"not positive": 1, "no operation is named": 1})
-    assert store.add_operations(source("gemm.csv"), columns) == ImportCounts(5, 0, 5, 0, 0)
-    longer = {name: np.concatenate([column[:3], column[:1]]) for name, column in columns.items()}
-    assert store.add_operations(source("longer.csv"), longer).stored == 1
-    found = store.operations(op="gemm")
-    assert found["latency_s"].tolist() == [1e-6] * 3
-    assert found["source"].tolist() == ["gemm.csv", "gemm.csv", "longer.csv"]
-    assert found["dtype"].tolist() == [None] * 3
-    assert np.isnan(found["a2"]).all()
-    assert len(store.operations(platform="H100", op="attention", engine=None)["op"]) == 1
-    assert len(store.operations(platform="A100")["op"]) == 0
-
-
-def test_operation_columns_with_unknown_names_are_a_bug(store: Store) -> None:
-    with pytest.raises(ValueError, match="latency_ms"):
-        store.add_operations(source(), {"op": objects("gemm"), "latency_ms": np.array([1.0])})
-
-
 def test_what_is_known_is_asked_for_once_per_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not once per file: each time opens the database."""
     asked: list[int] = []

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from perfdb.batch import CONTEXT, Batch, Source
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.metrics import METRICS, Statistic
-from perfdb.store import Store
+from perfdb.store import Store, schema
 from perfdb.store.query import jsonable
 
 
@@ -203,7 +203,7 @@ def test_the_overview_counts_tables_and_contexts(store: Store) -> None:
     info = store.info()
     assert info["tables"]["operating_points"] == 3
     assert info["tables"]["sources"] == 1
-    assert info["schema_version"] == 2
+    assert info["schema_version"] == schema.CURRENT
     assert info["file_bytes"] > 0
     first = info["contexts"][0]
     assert (first["platform"], first["engine"], first["model"], first["points"]) == ("H100", "vllm", "m1", 2)

@@ -144,6 +144,8 @@ def test_one_column_needs_no_delimiter(tmp_path: Path) -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "Git LFS pointer"),
         (b"a,b\n1,\xff\n", "not UTF-8 text .byte 0xff"),
         (b'a,b\n1,"2\n3,4\n', "expected every quote closed"),
+        (b"a,b\n1," + b"2" * 200_000, "a cell of more than 131,072 characters"),
+        (b"a," * 6000 + b"b\n", "6,001 columns; expected at most 5,000"),
     ],
 )
 def test_what_cannot_be_read_says_why(tmp_path: Path, content: bytes, why: str) -> None:

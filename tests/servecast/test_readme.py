@@ -5,12 +5,17 @@ Left out: the install line, the test command, and the full demo, which runs with
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from perfdb.importers.importer import ReadSettings
+from perfdb.metrics import Statistic
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,7 +41,7 @@ def squeezed(text: str) -> str:
 def test_it_is_short_and_begins_with_the_two_commands():
     assert len(README.splitlines()) <= 150
     assert BLOCKS[0] == ("sh", INSTALL)
-    assert {language for language, _ in BLOCKS} == {"sh", "text"}
+    assert {language for language, _ in BLOCKS} == {"sh", "text", "python"}
 
 
 @pytest.mark.slow
@@ -53,5 +58,17 @@ def test_every_other_block_runs_and_prints_what_it_says(tmp_path):
     for language, text in BLOCKS[2:]:
         if language == "sh":
             output = run(text, tmp_path)
-        else:
+        elif language == "text":
             assert squeezed(output).endswith(squeezed(text))
+
+
+def test_the_importer_that_it_shows_reads_a_file(tmp_path):
+    shown: dict[str, Any] = {}
+    exec(next(text for language, text in BLOCKS if language == "python"), shown)
+    path = tmp_path / "run.json"
+    run = {"mybench_version": 1, "model": "Qwen/Qwen3-8B", "users": 16, "latency": {"first": {"p99": 84}}}
+    path.write_text(json.dumps(run))
+    assert shown["IMPORTER"].sniff(path.read_bytes(), path) == 0.9
+    (batch,) = shown["IMPORTER"].read(path, ReadSettings())
+    assert batch.values["ttft_s", Statistic.P99].tolist() == [0.084]
+    assert batch.context["concurrency"].tolist() == [16]

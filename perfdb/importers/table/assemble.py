@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -9,22 +10,30 @@ import numpy as np
 import numpy.typing as npt
 
 from perfdb.batch import BadRow, Batch
+from perfdb.facts.engines import ENGINES
 from perfdb.importers.importer import ReadSettings
 from perfdb.importers.table.bind import bind
-from perfdb.importers.table.cells import Bools, Texts, factorize, none_where_blank, said
-from perfdb.importers.table.checks import flag_odd, reject_impossible, reject_text, reject_unusable
+from perfdb.importers.table.checks import reject_impossible, reject_text, reject_unusable
 from perfdb.importers.table.factors import flag_hidden_factor
 from perfdb.importers.table.fields import NUMERIC_CONTEXT, TEXT_CONTEXT, parameter_of
 from perfdb.importers.table.frame import Frame, Table
-from perfdb.importers.table.jsoncols import json_objects
+from perfdb.importers.table.jsoncols import json_objects, listed
 from perfdb.importers.table.lengths import settle_lengths
 from perfdb.importers.table.names import settle_names
+from perfdb.importers.table.odd import flag_odd, settle_statistics
 from perfdb.importers.table.outcomes import settle_outcomes, zeros_are_missing
-from perfdb.importers.table.redact import redact
+from perfdb.importers.table.redact import MARK, is_secret_name, redact
+from perfdb.importers.table.rounded import settle_rounded
 from perfdb.importers.table.throughput import settle_throughput
+from perfdb.importers.table.understood import understood
 from perfdb.importers.table.units import settle_units
 from perfdb.importers.table.workload import real_numbers, settle_workload
 from perfdb.metrics import METRICS
+from perfdb.records import canonical_json
+from perfdb.texts import Bools, TextColumn, printable
+
+_LONG_WORD = re.compile(r"\S{200,}")
+_SHOWN, _LONGEST = 80, 4000
 
 
 def assemble(table: Table, settings: ReadSettings) -> Batch:
@@ -39,9 +48,11 @@ def assemble(table: Table, settings: ReadSettings) -> Batch:
         settle_lengths(frame)
         settle_outcomes(frame)
         reject_text(frame)
+        settle_rounded(frame)
         zeros_are_missing(frame)
         settle_names(frame)
         settle_units(frame)
+        settle_statistics(frame)
         settle_throughput(frame)
         settle_workload(frame)
         reject_impossible(frame)
@@ -53,47 +64,66 @@ def assemble(table: Table, settings: ReadSettings) -> Batch:
 
 def _batch(frame: Frame, bad: tuple[BadRow, ...]) -> Batch:
     good = frame.good()
-    context = _context(frame)
-    values = {key: numbers for key, numbers in frame.numbers.items() if key[0] in METRICS}
-    kept = {key: numbers[good] for key, numbers in values.items() if np.isfinite(numbers[good]).any()}
+    # a line whose cells do not fit the header does not say which of them is the secret
+    hides = any(is_secret_name(column.header) for column in frame.columns)
+    values = {key: numbers[good] for key, numbers in frame.numbers.items() if key[0] in METRICS}
     return Batch(
         rows=frame.rows[good],
-        context={name: column[good] for name, column in context.items()},
-        values=kept,
-        bad=(*(replace(row, value=redact(row.value)) for row in bad), *(frame.bad[row] for row in sorted(frame.bad))),
-        warnings=tuple(redact(text) for text in frame.warnings),
+        context=_context(frame, good),
+        values={key: numbers for key, numbers in values.items() if np.isfinite(numbers).any()},
+        bad=(
+            *(replace(row, value=MARK if hides and not row.column else printable(redact(row.value))) for row in bad),
+            *(frame.bad[row] for row in sorted(frame.bad)),
+        ),
+        warnings=tuple(_sentence(text) for text in frame.warnings),
+        columns=understood(frame),
     )
 
 
-def _context(frame: Frame) -> dict[str, npt.NDArray[Any]]:
-    context: dict[str, npt.NDArray[Any]] = {}
-    for name in sorted(NUMERIC_CONTEXT):
-        values = real_numbers(frame, name)
-        if np.isfinite(values).any():
-            context[name] = values
-    for name in sorted(TEXT_CONTEXT):
-        text = frame.text(name)
-        if said(text).any():
-            context[name] = none_where_blank(text)
-    context["config"] = _config(frame)
-    notes = json_objects({}, frame.n, ready=frame.notes)
-    context["extra"] = none_where_blank(json_objects(frame.extra, frame.n, ready={"import": notes}))
-    return context
+def _sentence(text: str) -> str:
+    """A warning as it is shown: no secrets, no control characters, and no cell of a megabyte in it."""
+    short = _LONG_WORD.sub(lambda found: f"{found[0][:_SHOWN]}…", printable(redact(text)))
+    return short if len(short) <= _LONGEST else f"{short[:_LONGEST]}…"
 
 
-def _config(frame: Frame) -> Texts:
+def _context(frame: Frame, good: Bools) -> dict[str, npt.NDArray[Any]]:
+    numbers = {name: real_numbers(frame, name) for name in sorted(NUMERIC_CONTEXT)}
+    context: dict[str, npt.NDArray[Any]] = {
+        name: values[good] for name, values in numbers.items() if np.isfinite(values).any()
+    }
+    texts = {name: frame.text(name) for name in sorted(TEXT_CONTEXT)}
+    texts = {name: text for name, text in texts.items() if text.said().any()}
+    texts["config"] = _config(frame)
+    texts["extra"] = json_objects(frame.extra, frame.n, ready={"import": _notes(frame)})
+    return context | {name: _none_where_blank(text.take(good)) for name, text in texts.items()}
+
+
+def _notes(frame: Frame) -> TextColumn:
+    """What this reading decided and doubted, one JSON object per row."""
+    units = TextColumn.constant(canonical_json(frame.decided) if frame.decided else "", frame.n)
+    flags = TextColumn.constant("", frame.n)
+    for reason, rows in sorted(frame.flags.items()):
+        flags = flags.pairs(TextColumn.constant(canonical_json(reason), frame.n).blank(~rows), listed)
+    flags = flags.map(lambda reasons: f"[{reasons}]" if reasons else "")
+    return json_objects({}, frame.n, ready=frame.notes | {"units": units, "flags": flags})
+
+
+def _none_where_blank(text: TextColumn) -> npt.NDArray[Any]:
+    known = text.known.copy()
+    known[known == ""] = None
+    return np.asarray(known[text.codes], dtype=object)
+
+
+def _config(frame: Frame) -> TextColumn:
     """Parameters under the names that each row's engine gives them; `{}` where none is said."""
-    result = np.full(frame.n, "{}", dtype=object)
-    if not frame.config:
-        return result
-    codes, engines = factorize(frame.text("engine"))
-    for code, engine in enumerate(engines):
-        rows: Bools = codes == code
-        named: dict[str, Texts] = {}
+    result = TextColumn.constant("{}", frame.n)
+    engines = frame.text("engine").map(lambda name: name if name in ENGINES else "").distinct()
+    for code, engine in enumerate(engines.known if frame.config else ()):
+        rows = engines.codes == code
+        named: dict[str, TextColumn] = {}
         for name, text in frame.config.items():
-            target = parameter_of(engine or None, name)
-            here = text[rows]
-            named[target] = here if target not in named else np.where(named[target] == "", here, named[target])
+            target, here = parameter_of(engine or None, name), text.take(rows)
+            named[target] = named[target].or_else(here) if target in named else here
         objects = json_objects(named, int(rows.sum()))
-        result[rows] = np.where(said(objects), objects, "{}")
+        result = result.put(rows, objects.or_else(TextColumn.constant("{}", len(objects))))
     return result

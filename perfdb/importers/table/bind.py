@@ -7,20 +7,25 @@ from dataclasses import replace
 import numpy as np
 
 from perfdb.importers.importer import ReadSettings
-from perfdb.importers.table.cells import Bools, Floats, Texts, constant, is_blank, per_text, to_numbers
-from perfdb.importers.table.dialect import meaning, unit_of
+from perfdb.importers.table.cells import Floats, is_blank, number, to_numbers
+from perfdb.importers.table.dialect import meaning, squeeze, unit_of
 from perfdb.importers.table.fields import NUMERIC_CONTEXT, TEXT_HELPERS, Kind, Meaning, field_meaning
 from perfdb.importers.table.frame import Column, Frame, Key, Table
 from perfdb.importers.table.redact import MARK, is_secret_name, redact
 from perfdb.importers.table.scales import SCALES
 from perfdb.metrics import Statistic
+from perfdb.texts import Bools, TextColumn, printable
 
 
 def bind(table: Table, settings: ReadSettings) -> Frame:
     """The frame of a table: cells parsed, units not yet decided."""
     own = [Column(name, _meaning(name, settings), text) for name, text in zip(table.header, table.columns, strict=True)]
-    columns = (*_given(settings, len(table.rows)), *own)
+    has_units = any(column.meaning.name == "unit" for column in own)
+    columns = (*_given(settings, len(table.rows)), *(_result(column, has_units) for column in own))
     frame = Frame(table.rows, columns, warnings=list(table.warnings))
+    for name, rule in settings.columns.items():
+        if rule.unit and name in table.header:
+            frame.decided[name] = f"{rule.unit}, by the column map"
     for column in columns:
         if column.meaning.kind is not Kind.IGNORE:
             _add(frame, column)
@@ -31,7 +36,7 @@ def _given(settings: ReadSettings, rows: int) -> list[Column]:
     columns = []
     for name, text in settings.given.items():
         where = "--set" if name in settings.constants else "the path"
-        columns.append(Column(name, field_meaning(name, f"field of {where}"), constant(text, rows), where))
+        columns.append(Column(name, field_meaning(name, f"field of {where}"), TextColumn.constant(text, rows), where))
     return columns
 
 
@@ -47,6 +52,17 @@ def _meaning(header: str, settings: ReadSettings) -> Meaning:
     return replace(found, unit=by_name.unit) if by_name and by_name.name == found.name else replace(found, unit="")
 
 
+def _result(column: Column, has_units: bool) -> Column:
+    """A "result" may be how a run ended, or the number that it yielded, in a unit that another column tells."""
+    if column.meaning.name != "status" or squeeze(column.header) not in {"result", "results"}:
+        return column
+    said = column.text.said()
+    if not said.any() or np.isnan(column.text.numbers(number)[said]).mean() > 0.5:
+        return column
+    meaning = Meaning(Kind.HELPER, "throughput") if has_units else Meaning(Kind.EXTRA, column.header)
+    return replace(column, meaning=meaning)
+
+
 def is_numeric(meaning: Meaning) -> bool:
     """Whether a column of this meaning holds numbers."""
     is_helper = meaning.kind is Kind.HELPER and meaning.name not in TEXT_HELPERS
@@ -60,24 +76,25 @@ def _add(frame: Frame, column: Column) -> None:
         _add_numbers(frame, column)
     elif column.meaning.kind in (Kind.CONTEXT, Kind.HELPER):
         _add_text(frame, frame.texts, name, column)
-    elif column.meaning.kind is Kind.CONFIG:
-        _add_text(frame, frame.config, name, column)
     else:
-        text = constant(MARK, frame.n) if is_secret_name(column.header) else column.text
-        _add_text(frame, frame.extra, name, replace(column, text=text))
+        store = frame.config if column.meaning.kind is Kind.CONFIG else frame.extra
+        text = TextColumn.constant(MARK, frame.n) if is_secret_name(column.header) else column.text
+        _add_text(frame, store, name, replace(column, text=text))
 
 
-def _add_text(frame: Frame, store: dict[str, Texts], name: str, column: Column) -> None:
-    text = per_text(column.text, lambda cell: "" if is_blank(cell) else redact(cell.strip()))
+def _cleaned(cell: str) -> str:
+    return "" if is_blank(cell) else "\n".join(map(printable, redact(cell.strip()).splitlines()))
+
+
+def _add_text(frame: Frame, store: dict[str, TextColumn], name: str, column: Column) -> None:
+    text = column.text.map(_cleaned)
     known = store.get(name)
     if known is None:
         store[name] = text
         frame.headers.setdefault((name, Statistic.VALUE), column.header)
         return
-    is_known = np.asarray(known != "", dtype=bool)
-    differs = is_known & np.asarray(text != "", dtype=bool) & np.asarray(known != text, dtype=bool)
-    _warn_disagreement(frame, (name, Statistic.VALUE), column, differs)
-    store[name] = np.where(is_known, known, text)
+    _warn_disagreement(frame, (name, Statistic.VALUE), column, known.differs(text))
+    store[name] = known.or_else(text)
 
 
 def _add_numbers(frame: Frame, column: Column) -> None:
@@ -104,7 +121,7 @@ def _in_one_unit(frame: Frame, key: Key, column: Column, values: Floats) -> Floa
     if first and second:
         return values * (SCALES[second] / SCALES[first])
     aside = frame.headers[key] if second else column.header
-    frame.extra[aside] = next(other.text for other in frame.columns if other.header == aside)
+    frame.extra[aside] = frame.column(aside)
     frame.warn(f"column {aside!r} is a second {key[0]} and does not say its unit: kept in extra")
     if second:
         frame.units[key], frame.headers[key] = second, column.header

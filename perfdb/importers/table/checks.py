@@ -6,10 +6,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from perfdb.importers.table.cells import Bools, Floats
+from perfdb.importers.table.cells import Floats
 from perfdb.importers.table.frame import Frame, Key
 from perfdb.importers.table.outcomes import failed
 from perfdb.metrics import METRICS, Statistic
+from perfdb.texts import Bools
 
 _LARGEST = {"s": 1e7, "tok/s": 1e10, "req/s": 1e8, "W": 1e8, "B": 1e16, "tok": 1e9}
 _ORDER = (
@@ -35,12 +36,8 @@ def reject_text(frame: Frame) -> None:
         if key[0] == "request_rate":
             rows = rows & ~np.isposinf(values)
         frame.reject(rows & np.isinf(values), key, "infinite")
-        header = frame.headers[key]
-        text = next(column.text for column in frame.columns if column.header == header)
-        spelled_nan = np.array([str(cell).strip().lower().lstrip("+-") == "nan" for cell in text[rows]], dtype=bool)
-        is_nan = np.zeros(frame.n, dtype=bool)
-        is_nan[np.flatnonzero(rows)[spelled_nan]] = True
-        frame.reject(is_nan, key, "not a number (NaN)")
+        is_nan = frame.column(frame.headers[key]).mask(lambda cell: cell.strip().lower().lstrip("+-") == "nan")
+        frame.reject(rows & is_nan, key, "not a number (NaN)")
         frame.reject(rows & ~np.isinf(values), key, "text where a number belongs")
         if key in frame.numbers and key[0] != "request_rate":
             frame.numbers[key] = np.where(wrong, np.nan, values)
@@ -98,6 +95,9 @@ def reject_unusable(frame: Frame) -> None:
     for key, values in frame.numbers.items():
         if key[0] in METRICS and key[0] not in {"success_rate", "duration_s", "input_tokens", "output_tokens"}:
             usable = usable | np.isfinite(values)
+    undecided = ~usable & np.isfinite(frame.number("throughput"))
+    reason = "nothing but a throughput that does not say whether it is output, total or request throughput"
+    frame.reject(undecided, ("throughput", Statistic.VALUE), reason)
     frame.reject(~usable, _first_metric(frame), "no usable metric in this row")
 
 
@@ -105,34 +105,3 @@ def _first_metric(frame: Frame) -> Key:
     return next(
         (key for key in frame.headers if key[0] in METRICS or key[0] == "throughput"), ("metric", Statistic.VALUE)
     )
-
-
-def flag_odd(frame: Frame) -> None:
-    """Warn about what is possible but odd: throughput beyond concurrency / TPOT, a value just off a power of two."""
-    bound = frame.number("concurrency") / frame.value("tpot_s", Statistic.MEAN, Statistic.MEDIAN, Statistic.VALUE)
-    odd = frame.good() & (frame.value("output_tps") > 1.5 * bound)
-    if odd.any():
-        first = int(frame.rows[np.flatnonzero(odd)[0]])
-        frame.warn(
-            f"output throughput above 1.5 × concurrency / TPOT in {int(odd.sum())} rows (first: row {first}); check"
-        )
-    for name in ("batch_size", "concurrency", "isl", "osl"):
-        _flag_typos(frame, name)
-
-
-def _flag_typos(frame: Frame, name: str) -> None:
-    values = frame.number(name)
-    known = np.unique(values[np.isfinite(values) & (values > 0)])
-    if len(known) < 4 or len(known) > 64:
-        return
-    nearest = 2.0 ** np.round(np.log2(known))
-    exact = known == nearest
-    if exact.mean() < 0.7:
-        return
-    for value, power in zip(known[~exact], nearest[~exact], strict=True):
-        if abs(value / power - 1) <= 0.02:
-            count = int((values == value).sum())
-            header = frame.headers.get((name, Statistic.VALUE), name)
-            frame.warn(
-                f"column {header!r}: {value:g} in {count} row(s) looks like a typo of {power:g}; stored as given"
-            )

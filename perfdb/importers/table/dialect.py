@@ -63,7 +63,8 @@ output_tps: outputthroughput outputtokenthroughput outputtps outputtokensperseco
 total_tps: totaltokenthroughput totalthroughput totaltps totaltokensthroughput totaltokenspersecond
 input_tps: inputthroughput inputtokenthroughput inputtps inputtokenspersecond prefillthroughput
 request_tps: requestthroughput requestspersecond requestspersec requestspermin requestsperminute rps
-output_tps_per_gpu: outputthroughputpergpu outputtpspergpu outputtokenthroughputpergpu
+output_tps_per_gpu: outputthroughputpergpu outputtpspergpu outputtokenthroughputpergpu outputtputpergpu
+input_tps_per_gpu: inputthroughputpergpu inputtpspergpu inputtokenthroughputpergpu inputtputpergpu
 total_tps_per_gpu: totalthroughputpergpu totaltpspergpu totaltokenthroughputpergpu
 output_tps_per_user: outputthroughputperuser outputtpsperuser outputtokenthroughputperuser tokenspersecondperuser
 success_rate: successrate
@@ -95,11 +96,11 @@ _UNITS = {
     "w": "W", "watts": "W", "watt": "W", "mw": "mW", "kw": "kW",
     "bytes": "B", "kib": "KiB", "mib": "MiB", "gib": "GiB", "mb": "MB", "gb": "GB",
     "tok/s": "tok/s", "tokens/s": "tok/s", "toks/s": "tok/s", "token/s": "tok/s", "tokens/sec": "tok/s", "t/s": "tok/s",
-    "req/s": "req/s", "requests/s": "req/s", "requests/sec": "req/s", "queries/s": "req/s", "req/min": "req/min",
-    "requests/min": "req/min", "%": "%", "percent": "%",
+    "req/s": "req/s", "requests/s": "req/s", "requests/sec": "req/s", "queries/s": "req/s", "samples/s": "req/s",
+    "req/min": "req/min", "requests/min": "req/min", "%": "%", "percent": "%",
 }  # fmt: skip
-_TOKEN_RATES = ("tokens_per_second", "tokens_per_sec", "tok_per_s", "tokens_per_s", "toks_per_s", "tok_s")
-_REQUEST_RATES = ("req_per_s", "req_s")
+_TOKEN_RATES = ("tokens_per_second", "tokens_per_sec", "tok_per_s", "tokens_per_s", "toks_per_s", "tok_s", "tokens_s")
+_REQUEST_RATES = ("req_per_s", "req_s", "requests_s")
 
 
 def squeeze(name: str) -> str:
@@ -120,6 +121,8 @@ def known_units() -> list[str]:
 @lru_cache(maxsize=4096)
 def meaning(header: str) -> Meaning | None:
     """What a column of this name holds; None if the name is not known."""
+    if header.strip().startswith(("config.", "extra.")):
+        return _canonical(header)
     name, declared = _split_unit(header)
     squeezed = squeeze(name)
     for table, kind in ((_CONTEXT, Kind.CONTEXT), (_HELPER, Kind.HELPER)):
@@ -192,10 +195,15 @@ def _base(words: list[str], declared: str) -> tuple[str, str] | None:
         if phrase == rate or phrase.endswith("_" + rate):
             unit = "req/s" if rate in _REQUEST_RATES else "tok/s"
             rest = phrase.removesuffix(rate).replace("_", "")
-            metric = "request_tps" if unit == "req/s" else _METRIC.get(rest) or _HELPER.get(rest or "throughput")
+            metric = "request_tps" if unit == "req/s" else _token_rate(rest)
             return (metric, unit) if metric else None
     if len(words) > 1 and words[-1] in _UNITS:
         rest = "".join(words[:-1])
         metric = _MILLISECONDS.get(rest) or _METRIC.get(rest)
         return (metric, declared or _UNITS[words[-1]]) if metric else None
     return None
+
+
+def _token_rate(counted: str) -> str | None:
+    """ "output" of "Output tok/s" is output_tps; "" is a throughput of a kind that is not told."""
+    return _METRIC.get(counted) or _METRIC.get(f"{counted}tokenspersecond") or _HELPER.get(counted or "throughput")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from perfdb.importers.table.cells import factorize
 from perfdb.importers.table.fields import NUMERIC_CONTEXT
 from perfdb.importers.table.frame import Frame
 from perfdb.importers.table.outcomes import failed
@@ -21,7 +20,7 @@ def flag_hidden_factor(frame: Frame) -> None:
     rows = np.flatnonzero(frame.good() & ~failed(frame))
     if len(rows) < 2:
         return
-    keys = _keys(frame, rows)
+    keys = setting_keys(frame, rows)
     _, counts = np.unique(keys, return_counts=True)
     if counts.max() < 2:
         return
@@ -48,15 +47,13 @@ def _say(frame: Frame, metric: str, keys: int, worst: float) -> None:
     )
 
 
-def _keys(frame: Frame, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.uint64]:
-    """One 64-bit number per row; rows with equal known parameters have equal ones."""
+def setting_keys(frame: Frame, rows: npt.NDArray[np.intp], without: str = "") -> npt.NDArray[np.uint64]:
+    """One 64-bit number per row; rows with equal known parameters (but for the one left out) have equal ones."""
     mixed = np.zeros(len(rows), dtype=np.uint64)
-    for text in (
-        *(frame.text(name) for name in ("model", "platform", "engine", "arrival", "lengths")),
-        *frame.config.values(),
-    ):
-        mixed = _mix(mixed, factorize(text)[0][rows].astype(np.uint64))
-    for name in sorted(NUMERIC_CONTEXT):
+    texts = [frame.text(name) for name in ("model", "platform", "engine", "arrival", "lengths") if name != without]
+    for text in (*texts, *frame.config.values()):
+        mixed = _mix(mixed, text.distinct().codes[rows].astype(np.uint64))
+    for name in sorted(NUMERIC_CONTEXT - {without}):
         mixed = _mix(mixed, frame.number(name)[rows].view(np.uint64))
     return mixed
 

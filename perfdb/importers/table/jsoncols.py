@@ -5,24 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-import numpy as np
-
-from perfdb.importers.table.cells import Texts, constant, number, per_text, said
+from perfdb.importers.table.cells import number
 from perfdb.importers.table.redact import redact
 from perfdb.records import Scalar, canonical_json
+from perfdb.texts import TextColumn, printable
 
 _LARGEST_EXACT = 2**53
 
 
 def scalar(text: str) -> Scalar:
-    """A cell as the plain value that it spells: a bool, a number, or the text itself without secrets."""
+    """A cell as the plain value that it spells: a bool, a number, or the text itself without secrets.
+
+    A whole number of more digits than a float can tell apart stays text.
+    """
     value = number(text)
     if value is None:
         lower = text.lower()
         return lower == "true" if lower in {"true", "false"} else redact(text)
-    if not math.isfinite(value):
+    if not math.isfinite(value) or abs(value) >= _LARGEST_EXACT:
         return text
-    return int(value) if value.is_integer() and abs(value) < _LARGEST_EXACT else value
+    return int(value) if value.is_integer() else value
 
 
 def _text_as_json(text: str) -> str:
@@ -36,28 +38,33 @@ def as_json(text: str) -> str:
     return repr(value) if type(value) in (int, float) else canonical_json(value)
 
 
-def json_objects(columns: Mapping[str, Texts], rows: int, ready: Mapping[str, Texts] | None = None) -> Texts:
+def json_objects(
+    columns: Mapping[str, TextColumn], rows: int, ready: Mapping[str, TextColumn] | None = None
+) -> TextColumn:
     """One canonical JSON object per row, `n`; a blank cell leaves its name out, a row without any is "".
 
     The cells of `ready` are JSON already.
     """
-    every: dict[str, tuple[Texts, Callable[[str], str]]] = {
-        # version 12.10 is not 12.1
-        name: (text, _text_as_json if "version" in name.lower() else as_json)
-        for name, text in columns.items()
-    }
-    every |= {name: (text, str) for name, text in (ready or {}).items()}
-    total = constant("", rows)
-    for name in sorted(every):
-        text, render = every[name]
-        total = _joined(total, _fragments(canonical_json(redact(name)), text, render))
-    return np.asarray(np.where(said(total), "{" + total + "}", total), dtype=object)
+    every = {name: text.map(_renderer(name)) for name, text in columns.items()} | dict(ready or {})
+    parts = [_named(name, every[name]) for name in sorted(every)] or [TextColumn.constant("", rows)]
+    while len(parts) > 1:
+        # neighbours first: a thousand columns, one after the other, would copy the beginning a thousand times
+        halves = zip(parts[::2], parts[1::2], strict=False)
+        parts = [left.pairs(right, listed) for left, right in halves] + parts[len(parts) & ~1 :]
+    return parts[0].map(lambda text: f"{{{text}}}" if text else "")
 
 
-def _fragments(name: str, text: Texts, render: Callable[[str], str]) -> Texts:
-    return per_text(text, lambda cell: f"{name}:{render(cell)}" if cell else "")
+def _renderer(name: str) -> Callable[[str], str]:
+    # version 12.10 is not 12.1
+    render = _text_as_json if "version" in name.lower() else as_json
+    return lambda cell: render(cell) if cell else ""
 
 
-def _joined(left: Texts, right: Texts) -> Texts:
-    comma = np.where(said(left) & said(right), ",", "").astype(object)
-    return np.asarray(left + comma + right, dtype=object)
+def _named(name: str, rendered: TextColumn) -> TextColumn:
+    start = canonical_json(printable(redact(name)))
+    return rendered.map(lambda text: f"{start}:{text}" if text else "")
+
+
+def listed(left: str, right: str) -> str:
+    """Two JSON fragments as one, either of which may be blank."""
+    return f"{left},{right}" if left and right else left or right

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from perfdb.errors import InputError
-from perfdb.importers.table.cells import Bools, Floats, Texts, factorize
+from perfdb.importers.table.cells import Floats
 from perfdb.importers.table.frame import Frame, Key
 from perfdb.lengths import Lengths
 from perfdb.metrics import Statistic
+from perfdb.texts import Bools, TextColumn
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _PAIR = re.compile(rf"^({_NUMBER})\s*[/:x]\s*({_NUMBER})$")
@@ -70,19 +71,23 @@ def _from_notation(frame: Frame, key: Key) -> None:
     wrong = frame.wrong.get(key)
     if wrong is None or not wrong.any():
         return
-    header = frame.headers[key]
-    text = next(column.text for column in frame.columns if column.header == header)
-    frame.wrong[key] = wrong & ~_read_notation(frame, text, wrong)
+    frame.wrong[key] = wrong & ~_read_notation(frame, frame.column(frame.headers[key]), wrong)
 
 
-def _read_notation(frame: Frame, text: Texts, where: Bools) -> Bools:
+def _read_notation(frame: Frame, text: TextColumn, where: Bools) -> Bools:
     """Fill the lengths of the rows in `where` whose text is a notation; answers which were."""
-    codes, uniques = factorize(text)
-    parsed = [parse_lengths(cell) for cell in uniques]
-    is_read: Bools = where & np.array([lengths is not None for lengths in parsed], dtype=bool)[codes]
-    for name in ("isl", "osl"):
-        numbers = np.array([getattr(lengths, name) if lengths else np.nan for lengths in parsed], dtype=np.float64)
-        _fill(frame, name, np.where(is_read, numbers[codes], np.nan))
-    notations = np.array([lengths.notation if lengths else "" for lengths in parsed], dtype=object)[codes]
-    frame.texts["lengths"] = np.where(is_read & (notations != ""), notations, frame.text("lengths"))
+    parsed = {cell: parse_lengths(cell) for cell in set(text.known)}
+    is_read = where & text.mask(parsed.get)
+    isl = text.numbers(lambda cell: getattr(parsed[cell], "isl", None))
+    osl = text.numbers(lambda cell: getattr(parsed[cell], "osl", None))
+    _fill(frame, "isl", np.where(is_read, isl, np.nan))
+    _fill(frame, "osl", np.where(is_read, osl, np.nan))
+    notation = text.map(lambda cell: getattr(parsed[cell], "notation", ""))
+    frame.texts["lengths"] = notation.where(is_read & notation.said(), frame.text("lengths"))
     return is_read
+
+
+def tokens_per_request(frame: Frame, name: str) -> Floats:
+    """Tokens per request, `n`, for "isl" or "osl": what was really sent or generated where known, else nominal."""
+    real = frame.value({"isl": "input_tokens", "osl": "output_tokens"}[name])
+    return np.where(np.isnan(real), frame.number(name), real)

@@ -6,15 +6,16 @@ import re
 
 import numpy as np
 
-from perfdb.importers.table.cells import Bools, Floats, factorize, per_text, says_oom
-from perfdb.importers.table.frame import Frame, listing
+from perfdb.importers.table.cells import says_oom
+from perfdb.importers.table.frame import Frame, Key, listing
+from perfdb.importers.table.success import success_rate
 from perfdb.metrics import METRICS, Statistic
 from perfdb.records import Outcome
+from perfdb.texts import Bools, TextColumn
 
 LEAST_SUCCESS = 0.95
 """Below this share of completed requests the survivors' means are biased: the outcome is `partial`."""
 
-_VALUE = Statistic.VALUE
 _OK = frozenset({"", "ok", "success", "successful", "succeeded", "valid", "passed", "pass", "completed", "done", "200"})
 _WORDS = (
     (re.compile(r"time[ _-]?d?[ _-]?out|deadline", re.IGNORECASE), Outcome.TIMEOUT),
@@ -24,6 +25,7 @@ _WORDS = (
     (re.compile(r"invalid", re.IGNORECASE), Outcome.INVALID),
     (re.compile(r"fail|error|crash|exception|killed|died|segfault", re.IGNORECASE), Outcome.CRASHED),
 )
+_LOADS = frozenset({"concurrency", "batch_size", "request_rate"})
 # A measured value of zero is possible for these; for all others it means that nothing was measured.
 _ZERO_IS_REAL = frozenset(
     {"success_rate", "quality_loss", "load_avg", "server_cpu_s", "cost_per_mtok", "output_tokens"}
@@ -47,58 +49,40 @@ def settle_outcomes(frame: Frame) -> None:
 
     A failure is told by a status column, by out-of-memory text in a number's place, or by no completed request.
     """
-    outcome = per_text(frame.text("outcome"), lambda text: str(read_status(text)))
-    status = per_text(frame.text("status"), lambda text: str(read_status(text)))
-    outcome = np.where(outcome == "ok", status, outcome)
-    outcome = np.where(_oom_cells(frame), str(Outcome.OOM), outcome)
-    rate = _success_rate(frame)
-    outcome = np.where((rate == 0) & (outcome == "ok"), str(Outcome.INVALID), outcome)
-    outcome = np.where((rate < LEAST_SUCCESS) & (rate > 0) & (outcome == "ok"), str(Outcome.PARTIAL), outcome)
-    frame.texts["outcome"] = outcome.astype(object)
+    told = frame.text("outcome").map(lambda text: str(read_status(text)))
+    status = frame.text("status").map(lambda text: str(read_status(text)))
+    outcome = told.where(told.mask(lambda text: text != Outcome.OK), status)
+    outcome = _everywhere(Outcome.OOM, frame).where(_oom_cells(frame), outcome)
+    rate = success_rate(frame)
+    for worse, rows in ((Outcome.INVALID, rate == 0), (Outcome.PARTIAL, (rate < LEAST_SUCCESS) & (rate > 0))):
+        outcome = _everywhere(worse, frame).where(rows & outcome.is_in({Outcome.OK}), outcome)
+    frame.texts["outcome"] = outcome.distinct()
+    told = frame.text("status").blank(outcome.is_in({Outcome.OK}))
+    if told.said().any():
+        # in its own words, beside our word for it
+        frame.extra[frame.headers[("status", Statistic.VALUE)]] = told
     _clear_failed(frame)
-    counts = {name: int((outcome == name).sum()) for name in set(outcome.tolist()) if name != "ok"}
+    ends = zip(frame.texts["outcome"].known, np.bincount(frame.texts["outcome"].codes), strict=False)
+    counts = {name: int(count) for name, count in ends if name != Outcome.OK and count}
     if counts:
         frame.warn(f"records that did not end well are kept apart from the frontier: {listing(counts)}")
 
 
+def _everywhere(outcome: Outcome, frame: Frame) -> TextColumn:
+    return TextColumn.constant(str(outcome), frame.n)
+
+
 def failed(frame: Frame) -> Bools:
     """Mask of the records that failed as a whole, `n` (not those that succeeded in part)."""
-    outcome = frame.text("outcome")
-    return np.asarray((outcome != "ok") & (outcome != "partial") & (outcome != ""), dtype=bool)
+    return ~frame.text("outcome").is_in({"", str(Outcome.OK), str(Outcome.PARTIAL)})
 
 
 def _oom_cells(frame: Frame) -> Bools:
     found = np.zeros(frame.n, dtype=bool)
     for key, wrong in frame.wrong.items():
         if wrong.any():
-            header = frame.headers[key]
-            text = next(column.text for column in frame.columns if column.header == header)
-            codes, uniques = factorize(text)
-            found |= wrong & np.array([says_oom(cell) for cell in uniques], dtype=bool)[codes]
+            found |= wrong & frame.column(frame.headers[key]).mask(says_oom)
     return found
-
-
-def _success_rate(frame: Frame) -> Floats:
-    """Completed / sent requests, `n`, NaN where the file does not tell both."""
-    completed, failures = frame.number("completed"), frame.number("failed")
-    sent = frame.number("requests")
-    sent = np.where(np.isnan(sent), completed + failures, sent)
-    # a run that counts its failures but not its successes completed the rest
-    completed = np.where(np.isnan(completed), sent - failures, completed)
-    rate = np.where(sent > 0, completed / sent, np.where(completed == 0, 0.0, np.nan))
-    errors = frame.number("error_rate")
-    if frame.units.get(("error_rate", _VALUE)) == "%":
-        errors = errors / 100.0
-    rate = np.where(np.isnan(rate), 1.0 - errors, rate)
-    known = frame.value("success_rate", _VALUE, Statistic.MEAN)
-    if frame.units.get(("success_rate", _VALUE)) == "%":
-        known = known / 100.0
-    rate = np.where(np.isnan(known), rate, known)
-    frame.units[("success_rate", _VALUE)] = "fraction"
-    frame.numbers[("success_rate", _VALUE)] = rate
-    frame.headers.setdefault(("success_rate", _VALUE), frame.headers.get(("completed", _VALUE), "failed"))
-    frame.reject((rate < 0) | (rate > 1), ("success_rate", _VALUE), "more requests completed or failed than were sent")
-    return rate
 
 
 def _clear_failed(frame: Frame) -> None:
@@ -115,13 +99,15 @@ def zeros_are_missing(frame: Frame) -> None:
     """A zero where zero cannot be measured means that nothing was: it becomes unknown, and is counted aloud."""
     counts: dict[str, int] = {}
     for key, values in frame.numbers.items():
-        name, statistic = key
-        helper = name in {"throughput", "throughput_per_gpu"}
-        if (name not in METRICS and not helper) or name in _ZERO_IS_REAL or statistic is Statistic.STD:
-            continue
         zero = values == 0
-        if zero.any():
-            counts[frame.headers.get(key, name)] = int(zero.sum())
+        if _means_missing(key) and zero.any():
+            counts[frame.headers.get(key, key[0])] = int(zero.sum())
             frame.numbers[key] = np.where(zero, np.nan, values)
     if counts:
-        frame.warn(f"zeros were taken as not measured: {listing(counts)}")
+        frame.warn(f"zeros were taken as not measured or not said: {listing(counts)}")
+
+
+def _means_missing(key: Key) -> bool:
+    name, statistic = key
+    measured = name in METRICS or name in {"throughput", "throughput_per_gpu"}
+    return name in _LOADS or (measured and name not in _ZERO_IS_REAL and statistic is not Statistic.STD)

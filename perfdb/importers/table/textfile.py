@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from perfdb.importers.table.cells import Texts
+from perfdb import delimiters
+from perfdb.batch import BadRow
 from perfdb.importers.table.frame import Table
+from perfdb.texts import TextColumn
 
-DELIMITERS = (",", "\t", ";", "|")
 HEAD_BYTES = 65536
+_LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 def delimiter_of(head: bytes) -> str | None:
@@ -20,16 +24,7 @@ def delimiter_of(head: bytes) -> str | None:
 
     `head` is the beginning of the file; its last, cut-off line does not count.
     """
-    lines = _whole_lines(head)
-    best: tuple[float, int, str] | None = None
-    for delimiter in DELIMITERS:
-        widths = [len(row) for row in csv.reader(lines, delimiter=delimiter) if row]
-        if not widths or widths[0] < 2:
-            continue
-        score = (sum(width == widths[0] for width in widths) / len(widths), widths[0], delimiter)
-        if best is None or score[:2] > best[:2]:
-            best = score
-    return best[2] if best else None
+    return delimiters.delimiter_of(_whole_lines(head))
 
 
 def header_of(head: bytes, delimiter: str) -> list[str]:
@@ -39,7 +34,7 @@ def header_of(head: bytes, delimiter: str) -> list[str]:
 
 def _whole_lines(head: bytes) -> list[str]:
     text = head.decode("utf-8-sig", errors="replace")
-    lines = text.splitlines()
+    lines = _LINE_END.split(text)
     if len(head) >= HEAD_BYTES and len(lines) > 1:
         lines = lines[:-1]
     return [line for line in lines[:50] if line.strip()]
@@ -54,12 +49,19 @@ def read_table(path: Path, delimiter: str) -> Table:
     from perfdb.store.text import scan_text
 
     text = scan_text(path, delimiter)
-    names, warnings, keep = _names(text.header, text.columns)
+    return settled(text.header, text.columns, text.rows, text.bad)
+
+
+def settled(
+    header: Sequence[str], columns: Sequence[TextColumn], rows: npt.NDArray[np.int64], bad: Sequence[BadRow] = ()
+) -> Table:
+    """The table of these columns, its column names settled: `rows` numbers the cells of each column, from 1."""
+    names, warnings, keep = _names(header, columns)
     kept = tuple(names[place] for place in keep)
-    return Table(kept, tuple(text.columns[place] for place in keep), text.rows, tuple(text.bad), tuple(warnings))
+    return Table(kept, tuple(columns[place] for place in keep), rows, tuple(bad), tuple(warnings))
 
 
-def _names(header: list[str], columns: Sequence[Texts]) -> tuple[list[str], list[str], list[int]]:
+def _names(header: Sequence[str], columns: Sequence[TextColumn]) -> tuple[list[str], list[str], list[int]]:
     """(names, warnings, places to keep): blank and repeated column names are settled here.
 
     A blank name at the front over 0, 1, 2… is an index. Another blank name takes that of the one column that is named
@@ -90,13 +92,13 @@ def _names(header: list[str], columns: Sequence[Texts]) -> tuple[list[str], list
     return names, warnings, keep
 
 
-def _is_empty(column: Texts) -> bool:
-    return len(column) > 0 and not bool(np.asarray(column != "", dtype=bool).any())
+def _is_empty(column: TextColumn) -> bool:
+    return len(column) > 0 and not column.said().any()
 
 
-def _is_index(column: Texts) -> bool:
+def _is_index(column: TextColumn) -> bool:
     try:
-        numbers = column.astype(np.int64)
+        numbers = column.array().astype(np.int64)
     except ValueError:
         return False
     return len(numbers) > 0 and bool(np.all(np.diff(numbers) == 1))

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from perfdb.importers.table.cells import Bools, Floats, factorize, number, per_text, said
+from perfdb.importers.table.cells import Floats, number
 from perfdb.importers.table.fields import parameter_of
 from perfdb.importers.table.frame import Frame
 from perfdb.metrics import Statistic
 from perfdb.records import Arrival, Origin
+from perfdb.texts import Bools, TextColumn
 
 _VALUE = Statistic.VALUE
 _SURELY_INFINITE = 1e6
@@ -66,17 +67,22 @@ def _arrival(frame: Frame, infinite: Bools) -> None:
     if burst.any():
         concurrency = np.where(burst, requests, concurrency)
         frame.numbers[("concurrency", _VALUE)] = concurrency
-    arrival = np.full(frame.n, "", dtype=object)
-    arrival[np.isfinite(frame.number("batch_size"))] = str(Arrival.BATCH)
-    arrival[np.isfinite(concurrency)] = str(Arrival.CLOSED)
-    arrival[np.isfinite(rate) & (np.isnan(burstiness) | (burstiness == 1))] = str(Arrival.POISSON)
-    arrival[np.isfinite(rate) & np.isfinite(burstiness) & (burstiness != 1)] = ""
-    given = per_text(frame.text("arrival"), str.lower)
-    unknown = [text for text in set(given.tolist()) - {""} if text not in set(Arrival)]
+    arrival = TextColumn.constant("", frame.n)
+    for kind, rows in (
+        (Arrival.BATCH, np.isfinite(frame.number("batch_size"))),
+        (Arrival.CLOSED, np.isfinite(concurrency)),
+        (Arrival.POISSON, np.isfinite(rate)),
+        ("", np.isfinite(rate) & np.isfinite(burstiness) & (burstiness != 1)),
+    ):
+        arrival = TextColumn.constant(str(kind), frame.n).where(rows, arrival)
+    if (burstiness[np.isfinite(burstiness)] != 1).any():
+        header = frame.headers[("burstiness", _VALUE)]
+        frame.extra[header] = frame.column(header)
+    given = frame.text("arrival").map(str.lower)
+    unknown = sorted({text for text in given.known if text} - set(Arrival))
     if unknown:
         frame.warn(f"unknown arrival {', '.join(map(repr, unknown))}: known are {', '.join(Arrival)}")
-    is_known = np.isin(given.astype(str), [str(kind) for kind in Arrival])
-    frame.texts["arrival"] = np.where(is_known, given, arrival)
+    frame.texts["arrival"] = given.where(given.is_in(set(Arrival)), arrival)
 
 
 def _real_lengths(frame: Frame) -> None:
@@ -97,8 +103,7 @@ def _devices(frame: Frame) -> None:
     known: dict[str, Floats] = {}
     for name, text in frame.config.items():
         if role := _PARALLEL.get(name):
-            codes, uniques = factorize(text)
-            sizes = np.array([float(size) if re.fullmatch(r"\d+(\.0+)?", size) else np.nan for size in uniques])[codes]
+            sizes = text.numbers(lambda size: float(size) if re.fullmatch(r"\d+(\.0+)?", size) else None)
             # "tp" and "tensor_parallel_size" are one role: the first that says it counts, as in the config
             first = known.get(role, sizes)
             known[role] = np.where(np.isnan(first), sizes, first)
@@ -116,23 +121,22 @@ _PARALLEL = {
 
 
 def _origin(frame: Frame) -> None:
-    given = per_text(frame.text("origin"), str.lower)
-    known = np.isin(given.astype(str), [str(origin) for origin in Origin])
-    unknown = sorted(set(given[~known].tolist()) - {""})
+    given = frame.text("origin").map(str.lower)
+    unknown = sorted({text for text in given.known if text} - set(Origin))
     if unknown:
         frame.warn(
             f"unknown origin {', '.join(map(repr, unknown))} was read as measured: known are {', '.join(Origin)}"
         )
-    frame.texts["origin"] = np.where(known, given, str(Origin.MEASURED))
+    frame.texts["origin"] = given.where(given.is_in(set(Origin)), TextColumn.constant(str(Origin.MEASURED), frame.n))
 
 
 def _measured_at(frame: Frame) -> None:
     given = frame.text("measured_at")
-    frame.texts["measured_at"] = per_text(given, _timestamp)
-    lost = said(given) & ~said(frame.texts["measured_at"])
+    told = frame.texts["measured_at"] = given.map(_timestamp)
+    lost = given.said() & ~told.said()
     if lost.any():
         header = frame.headers[("measured_at", _VALUE)]
-        first = given[np.flatnonzero(lost)[0]]
+        first = given[int(np.flatnonzero(lost)[0])]
         frame.warn(f"column {header!r}: {int(lost.sum())} times cannot be read (such as {first!r}); expected ISO 8601")
 
 
