@@ -128,7 +128,7 @@ def _again(
         source = source_of(path if place else Path(stored.source.path), reader, settings, digests_of(path, reader))
         ids = [other.source_id for other in alike]
         return Retried(before, _stored(store, source, reader.read(path, settings), ids))
-    except FileError as error:
+    except InputError as error:  # of a file, or of a setting that was right once
         return Retried(before, left_alone=str(error))
 
 

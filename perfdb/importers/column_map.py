@@ -29,7 +29,7 @@ def read_map(path: Path) -> dict[str, ColumnRule]:
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = str(error).replace("\n", " ")
         raise FileError(f"{path}: the column map cannot be read: {reason}") from error
     if not isinstance(content, dict) or not content:

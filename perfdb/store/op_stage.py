@@ -84,8 +84,10 @@ def _stage(connection: Connection, file: OperationFile, raw: str, faulty: str) -
     is_wide = len(rows) > 1
     connection.execute(f"CREATE TABLE {raw} AS {' UNION ALL BY NAME '.join(row.select(is_wide) for row in rows)}")
     _set_aside(connection, relation, raw, faulty, is_wide)
+    # a line whose cells do not fit the header does not say which of them is the secret
+    hides = any(map(file.is_secret, relation.names))
     for bad in relation.bad:
-        place = [bad.row, bad.column, file.redact(bad.value), bad.reason]
+        place = [bad.row, bad.column, "" if hides else file.redact(bad.value), bad.reason]
         connection.execute(f"INSERT INTO {faulty} VALUES (?, ?, ?, ?)", place)
     records = int(connection.execute(f"SELECT count(*) FROM {relation.sql}").fetchall()[0][0]) + len(relation.bad)
     constants = {} if is_wide else rows[0].constants

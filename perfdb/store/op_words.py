@@ -44,6 +44,7 @@ _SPELL: Mapping[str, Callable[[str], str | None]] = {
     "gemm_dtype": canonical_dtype,
 }
 _SAID_BY_PATH = ("platform", "engine")
+_SHOWN_CHARACTERS = 80
 
 
 @dataclass
@@ -98,7 +99,10 @@ class Words:
         return self.ours[name][row[name]] if name in self.cells else self.file.absent.get(name)
 
     def _unknown(self, name: str, word: str) -> None:
-        self.warnings[f"{name} {word!r} is none that we know: kept as it is"] = None
+        self.warnings[f"{name} {self._shown(word)} is none that we know: kept as it is"] = None
+
+    def _shown(self, word: str) -> str:
+        return repr(self.file.redact(word)[:_SHOWN_CHARACTERS])
 
     def _spelled(self, name: str, word: str | None) -> str | None:
         absent = self.file.absent.get(name)
@@ -106,12 +110,12 @@ class Words:
             return absent
         if word in self.file.words.get(name, {}):
             return self.file.words[name][word]
-        found = _SPELL[name](word) if name in _SPELL else word
+        found = _SPELL[name](word) if name in _SPELL else self.file.redact(word)
         if found is None and absent is None:
             self._unknown(name, word)
         if found is not None and absent not in {None, found} and name in _SAID_BY_PATH:
-            self.warnings[f"{name} {word!r} is {found}, though the path says {absent}: read as {found}"] = None
-        return found or absent or word
+            self.warnings[f"{name} {self._shown(word)} is {found}, though the path says {absent}: so it is read"] = None
+        return found or absent or self.file.redact(word)
 
 
 def _case(cell: str, ours: Mapping[str | None, str | None]) -> str:

@@ -37,7 +37,7 @@ LONGEST_SENTENCE = 5000
 PARTIAL = """
 SELECT s.path, s.rows_read, s.stored, s.duplicates, s.quarantined, coalesce(p.n, 0) AS there, coalesce(q.n, 0) AS aside
 FROM sources s
-LEFT JOIN (SELECT source_id, count(*) AS n FROM ({rows}) GROUP BY 1) p USING (source_id)
+LEFT JOIN (SELECT source_id, count(DISTINCT source_row) AS n FROM ({rows}) GROUP BY 1) p USING (source_id)
 LEFT JOIN (SELECT source_id, count(DISTINCT "row") AS n FROM quarantine GROUP BY 1) q USING (source_id)
 WHERE s.rows_read <> s.stored + s.duplicates + s.quarantined OR there <> s.stored OR aside <> s.quarantined"""
 """Files whose rows are not all there, or not all accounted for."""
@@ -178,7 +178,7 @@ class Fuzzer:
         """Look at the database: no file in part, no impossible value, no secret in any text of any table."""
         columns = self.store.sql("SELECT table_name, column_name, data_type FROM information_schema.columns").rows
         tables = sorted({table for table, _, _ in columns} & {"operating_points", "op_measurements"})
-        rows = " UNION ALL ".join(f"SELECT source_id FROM {table}" for table in tables)
+        rows = " UNION ALL ".join(f"SELECT source_id, source_row FROM {table}" for table in tables)
         wrong = {
             "DOUBLE": 'NOT isfinite("{0}") OR "{0}" < 0',
             "BIGINT": '"{0}" < 0',

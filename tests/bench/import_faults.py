@@ -24,7 +24,7 @@ from perfdb.importers.folder import import_paths
 from perfdb.store import Store
 
 PARTIAL = runpy.run_path(str(Path(__file__).with_name("fuzz_import.py")))["PARTIAL"].format(
-    rows="SELECT source_id FROM operating_points"
+    rows="SELECT source_id, source_row FROM operating_points"
 )
 HEADER = "model,gpu,engine,tp,max_num_seqs,isl,osl,concurrency,mean_ttft_ms,mean_tpot_ms,output_throughput\n"
 SMALL_FILES, SMALL_ROWS, KILLED_ROWS, KILLS_EACH = 40, 50, 30_000, 5

@@ -213,7 +213,7 @@ def test_metrics_that_cannot_be_predicted_are_refused_by_name() -> None:
     with pytest.raises(UnknownNameError, match="predictable metric"):
         Surrogate.fit({}).predict(question(), ("power_w",))
     with pytest.raises(InputError, match="no price"):
-        Surrogate.fit({}).predict(question(place="h200_sxm"), ("cost_per_mtok",))
+        Surrogate.fit({}).predict(question(place="v100_pcie_32gb"), ("cost_per_mtok",))
 
 
 def test_an_offered_rate_is_known_better_than_the_capacity() -> None:

@@ -14,8 +14,10 @@ from types import ModuleType
 import pytest
 
 from perfdb.batch import Batch
+from perfdb.importers.folder import import_paths
 from perfdb.importers.sniff import FORMATS
 from perfdb.importers.table.redact import redact
+from perfdb.store import Store
 
 BENCH = Path(__file__).parents[1] / "bench" / "fuzz_import.py"
 STORED, READ_ONLY = 80, 420
@@ -46,7 +48,7 @@ def test_mutated_files_end_in_one_sentence_or_in_accounted_rows(fuzz: ModuleType
 def test_the_fuzzer_finds_what_it_looks_for(fuzz: ModuleType, tmp_path: Path) -> None:
     """A file in part, an impossible value and a secret, put into the database by hand."""
     fuzzer = fuzz.Fuzzer(tmp_path, ["generic"])
-    fuzzer.run(range(1, 12))
+    fuzzer.run(range(1, 7))
     fuzzer.look()
     assert fuzzer.found.bad == []
     import duckdb
@@ -75,6 +77,19 @@ def test_a_line_that_does_not_fit_its_header_does_not_tell_the_secret_in_it(read
     batch = read("model,mean_ttft_ms,api_key\nQwen3-8B,12,hush-hush,more\nQwen3-8B,13,hush-hush\n")
     assert [(row.row, row.value) for row in batch.bad] == [(1, "[redacted]")]
     assert "hush-hush" not in repr(batch)
+
+
+def test_nor_does_a_line_of_an_operation_table(tmp_path: Path) -> None:
+    table = tmp_path / "ops.csv"
+    table.write_text(
+        "platform,engine,op,dtype,m,n,k,latency_s,api_key\n"
+        "h200_sxm,vllm,gemm,bf16,1024,4096,4096,4.4e-05,hush-hush\n"
+        "h200_sxm,vllm,gemm,bf16,2048,4096,4096,8.4e-05,hush-hush,more\n"
+    )
+    store = Store(tmp_path / "db.duckdb")
+    report = import_paths(store, [table])
+    assert (report.stored, report.quarantined) == (1, 1)
+    assert store.sql('SELECT "row", value FROM quarantine').rows == [[2, ""]]
 
 
 def test_a_warning_does_not_quote_a_cell_of_thousands_of_characters(read: Callable[..., Batch]) -> None:

@@ -214,8 +214,8 @@ def test_the_path_fills_in_and_yields_to_the_rows(store: Store, write: Write) ->
         ["h100_sxm", "trtllm", "gemm", None, "0.4"],
     ]
     assert set(counts.warnings) == {
-        "platform 'NVIDIA H100' is h100_sxm, though the path says h200_sxm: read as h100_sxm",
-        "engine 'TRTLLM' is trtllm, though the path says sglang: read as trtllm",
+        "platform 'NVIDIA H100' is h100_sxm, though the path says h200_sxm: so it is read",
+        "engine 'TRTLLM' is trtllm, though the path says sglang: so it is read",
     }
 
 

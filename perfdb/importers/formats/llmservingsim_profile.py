@@ -148,7 +148,7 @@ def _notes(path: Path) -> Mapping[str, Any]:
     for meta in companions(path):
         try:
             notes = yaml.safe_load(meta.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise FileError(f"{meta}: cannot be read: {' '.join(str(error).split())}") from error
         return notes if isinstance(notes, dict) else {}
     return {}

@@ -17,7 +17,7 @@ from perfdb.batch import BadRow, Batch
 from perfdb.errors import FileError
 from perfdb.importers.importer import Importer, ReadSettings
 from perfdb.importers.table.assemble import assemble
-from perfdb.importers.table.cells import Floats, to_numbers
+from perfdb.importers.table.cells import Floats, number, to_numbers
 from perfdb.importers.table.frame import Table
 from perfdb.importers.table.textfile import header_of, read_table
 from perfdb.texts import Bools, TextColumn
@@ -198,7 +198,7 @@ def _engine_version(version: str, source: str) -> str:
 
 def _load_agrees(rows: _Rows) -> Bools:
     """Rows that are disaggregated, or whose concurrency is that of all ranks: else several workers share it, `n`."""
-    sent = rows.text("silicon_data_source").numbers(lambda text: float(_first(_CONCURRENCY, text) or "nan"))
+    sent = rows.text("silicon_data_source").numbers(lambda text: number(_first(_CONCURRENCY, text)))
     ranks = rows.number("attention_dp_size")
     of_all = rows.number("batch_size") * np.where(np.isnan(ranks), 1.0, ranks)
     return np.asarray(~rows.is_aggregated | (np.abs(sent - of_all) < 1), dtype=bool)

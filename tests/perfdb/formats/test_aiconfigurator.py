@@ -270,7 +270,7 @@ def test_rows_that_belong_elsewhere_say_so_themselves(store: Store, table: Table
     assert (report.rows_read, report.stored, report.duplicates) == (3, 1, 2)
     assert rows(store, SAID) == [["l40s", "trtllm", "1.0.0", "all_reduce", "bf16", "TRTLLM"]]
     assert [text.split(": ", 1)[1] for text in report.warnings] == [
-        "engine 'TRTLLM' is trtllm, though the path says sglang: read as trtllm"
+        "engine 'TRTLLM' is trtllm, though the path says sglang: so it is read"
     ]
 
 
