@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from perfdb.errors import ServecastError
-from servecast.commands import database, demo, facts, importing, replay, suggest, tune, whatif
+from servecast.commands import database, demo, facts, importing, replay, simulate, suggest, tune, whatif
 
 app = typer.Typer(
     name="servecast",
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("import")(importing.import_files)
 app.command("whatif")(whatif.whatif)
+app.command("simulate")(simulate.simulate)
 app.command("tune")(tune.tune)
 app.command("suggest")(suggest.suggest)
 app.command("record")(suggest.record)

@@ -99,6 +99,11 @@ ENGINES: dict[str, EngineFacts] = {
             _P("kv_cache_dtype", "auto", role="kv_dtype", meaning="dtype of the KV cache"),
             _P("quantization", None, role="weight_dtype", meaning="quantisation of the weights"),
             _P("max_model_len", None, role="max_model_len", meaning="longest sequence"),
+            _P("block_size", 16, role="block_size", meaning="tokens in a block of the KV cache"),
+            _P("num_gpu_blocks_override", None, role="kv_blocks", meaning="blocks of the KV cache, as its log tells"),
+            _P("enable_prefix_caching", True, role="prefix_caching", meaning="reuse the KV cache of common prefixes"),
+            _P("long_prefill_token_threshold", 0, role="prefill_threshold", meaning="most tokens of one prompt a step"),
+            _P("scheduling_policy", "fcfs", role="policy", meaning="who goes first: fcfs or priority"),
             aliases=("vLLM",),
         ),
         _engine(

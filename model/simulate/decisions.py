@@ -1,0 +1,132 @@
+"""The scheduler alone, without a clock: requests arrive at given steps, and every decision is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from model.simulate.scheduler import arrive, finish_step, schedule
+from model.simulate.state import (
+    ADMITTED,
+    FINISHED,
+    NO_SHARING,
+    PREEMPTED,
+    RUNNING,
+    SCHEDULED,
+    WAITING,
+    EngineSettings,
+    Requests,
+    State,
+    compiled,
+    new_state,
+)
+from perfdb.errors import InputError
+
+
+def decisions(scenario: Mapping[str, Any]) -> dict[str, Any]:
+    """The scenario (id, settings, requests) with `steps`, `num_steps` and `cached_tokens` added.
+
+    A step holds the lists scheduled [id, n, ...], preempted, admitted [id, hit, ...], finished (each left out where
+    empty) and the numbers running, waiting and free_blocks after scheduling. Equal consecutive steps without
+    preemption, admission or finish are one with `repeat`; their free blocks are a list, or a number if constant.
+    """
+    given = scenario["settings"]
+    settings, requests = _settings(given), _requests(scenario["requests"])
+    arrivals = [int(request["arrival_step"]) for request in scenario["requests"]]
+    steps, cached = _run(settings, requests, arrivals)
+    plain = {key: scenario[key] for key in scenario if key not in {"steps", "num_steps", "cached_tokens"}}
+    return {**plain, "steps": _folded(steps), "num_steps": len(steps), "cached_tokens": cached}
+
+
+def _settings(given: Mapping[str, Any]) -> EngineSettings:
+    return EngineSettings(
+        max_num_batched_tokens=given["max_num_batched_tokens"],
+        max_num_seqs=given["max_num_seqs"],
+        block_size=given["block_size"],
+        num_blocks=given["num_gpu_blocks"] - 1,  # one is the null block
+        max_model_len=given["max_model_len"],
+        enable_prefix_caching=given["enable_prefix_caching"],
+        enable_chunked_prefill=given["enable_chunked_prefill"],
+        long_prefill_token_threshold=given["long_prefill_token_threshold"],
+        is_priority=given["policy"] == "priority",
+        reserve_full_isl=given["scheduler_reserve_full_isl"],
+    )
+
+
+def _requests(given: Sequence[Mapping[str, Any]]) -> Requests:
+    def column(name: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+        return np.array([request[name] for request in given], dtype=np.int64)
+
+    group = column("prefix_group")
+    shared = np.where(group >= 0, column("prefix_len"), 0)
+    return Requests(
+        column("prompt_len"),
+        column("max_tokens"),
+        column("priority"),
+        shared,
+        np.arange(len(given), dtype=np.int64),
+        np.maximum(group, 0),
+        NO_SHARING,
+    )
+
+
+def _run(
+    settings: EngineSettings, requests: Requests, arrivals: Sequence[int]
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    flags = compiled(settings)
+    state, blocks = new_state(settings, len(arrivals))
+    steps: list[dict[str, Any]] = []
+    cached: dict[str, int] = {}
+    to_come = list(range(len(arrivals)))
+    done = 0
+    while done < len(arrivals):
+        for request in [each for each in to_come if arrivals[each] <= len(steps)]:
+            arrive(flags, requests, state, request)
+            to_come.remove(request)
+        schedule(flags, requests, state, blocks)
+        step = _decided(state, int(blocks.free[0]))
+        for request, hit in zip(step["admitted"][::2], step["admitted"][1::2], strict=True):
+            cached.setdefault(str(request), hit)
+        finish_step(flags, requests, state, blocks)
+        step["finished"] = state.finished[: state.counts[FINISHED]].tolist()
+        done += len(step["finished"])
+        steps.append(step)
+        if not to_come and not step["scheduled"] and not step["preempted"]:
+            raise InputError.at("scenario", "a waiting request can never be scheduled", "settings under which it can")
+    return steps, cached
+
+
+def _decided(state: State, free: int) -> dict[str, Any]:
+    count = state.counts
+    return {
+        "scheduled": _pairs(state.scheduled, state.tokens, int(count[SCHEDULED])),
+        "preempted": state.preempted[: count[PREEMPTED]].tolist(),
+        "admitted": _pairs(state.admitted, state.hits, int(count[ADMITTED])),
+        "running": int(count[RUNNING]),
+        "waiting": int(count[WAITING]),
+        "free_blocks": free,
+    }
+
+
+def _pairs(names: Any, numbers: Any, count: int) -> list[int]:
+    return [int(each) for pair in zip(names[:count], numbers[:count], strict=True) for each in pair]
+
+
+def _folded(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    folded: list[dict[str, Any]] = []
+    for step in steps:
+        lean = {name: value for name, value in step.items() if value != [] or name == "scheduled"}
+        same = folded and not {"preempted", "admitted", "finished"} & (set(lean) | set(folded[-1]))
+        if same and all(lean[name] == folded[-1][name] for name in ("scheduled", "running", "waiting")):
+            folded[-1].setdefault("repeat", 1)
+            folded[-1]["repeat"] += 1
+            folded[-1].setdefault("free", [folded[-1]["free_blocks"]]).append(lean["free_blocks"])
+        else:
+            folded.append(lean)
+    for step in folded:
+        free = step.pop("free", None)
+        if free is not None:
+            step["free_blocks"] = free[0] if len(set(free)) == 1 else free
+    return folded

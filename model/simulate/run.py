@@ -1,0 +1,132 @@
+"""One simulated run: a trace served by an engine at given step costs, and what its users would have measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.simulate.clock import serve
+from model.simulate.costs import Floats, StepCosts
+from model.simulate.fleet import new_fleet
+from model.simulate.fleet_clock import serve_fleet
+from model.simulate.log import Served
+from model.simulate.state import EngineSettings, compiled, new_state
+from model.simulate.trace import Trace
+from perfdb.errors import InputError
+
+PERCENTILES = (50, 90, 99)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trace that was served, with what happened."""
+
+    trace: Trace
+    settings: EngineSettings
+    served: Served
+
+    def latencies(self, request_s: float = 0.0, token_s: float = 0.0) -> dict[str, Floats]:
+        """Seconds per request as a client sees them, n each: ttft_s, e2e_s, and tpot_s (of two tokens or more).
+
+        `request_s` and `token_s` are what the front end adds to a request and to each of its output tokens.
+        """
+        emitted = np.minimum(self.trace.output, np.maximum(self.settings.max_model_len - self.trace.prompt, 1))
+        ttft = self.served.first_s - self.served.arrived + request_s
+        e2e = self.served.last_s - self.served.arrived + request_s + token_s * (emitted - 1)
+        several = emitted > 1
+        tpot = (e2e - ttft)[several] / (emitted[several] - 1)
+        return {"ttft_s": ttft, "tpot_s": tpot, "e2e_s": e2e}
+
+    def gaps(self) -> tuple[Floats, Floats]:
+        """(seconds between two tokens of one request, how often), of all tokens but first ones."""
+        steps = self.served.steps.astype(np.int64)
+        at = np.arange(steps.sum()) - np.repeat(np.cumsum(steps) - steps, steps)
+        slope = (self.served.gap_last - self.served.gap_first) / np.maximum(steps - 1, 1)
+        gaps = np.repeat(self.served.gap_first, steps) + at * np.repeat(slope, steps)
+        weights = np.repeat(self.served.emitted, steps)
+        late = self.served.late
+        return np.concatenate([gaps, late]), np.concatenate([weights, np.ones(len(late))])
+
+
+def simulate(trace: Trace, settings: EngineSettings, costs: StepCosts, is_skipping: bool = True) -> Run:
+    """Serve a trace.
+
+    Raises:
+        InputError: a request can never be served: its prompt is longer than the model's context or the cache.
+    """
+    _check(trace, settings)
+    flags, requests = compiled(settings), trace.requests()
+    caches = settings.enable_prefix_caching and trace.shares
+    is_plain = not settings.is_priority and settings.long_prefill_token_threshold == 0
+    if is_plain and not caches and settings.max_num_seqs <= settings.max_num_batched_tokens:
+        fleet = new_fleet(requests, settings.num_blocks, settings.block_size)
+        served = serve_fleet(flags, requests, costs, trace.arrival_s, trace.cap, is_skipping, fleet)
+    else:
+        engine = new_state(settings, len(trace))
+        served = serve(flags, requests, costs, trace.arrival_s, trace.cap, is_skipping, engine)
+    stuck = np.flatnonzero(np.isnan(served.last_s))
+    if len(stuck):
+        raise InputError.at(
+            f"request {int(stuck[0]) + 1}",
+            "it can never run again once it was preempted without chunked prefill",
+            "chunked prefill, or max_num_batched_tokens for a prompt and its answer",
+        )
+    return Run(trace, settings, served)
+
+
+def summary(run: Run, request_s: float = 0.0, token_s: float = 0.0) -> dict[str, Mapping[str, float] | float]:
+    """Mean and percentiles of ttft_s, tpot_s, itl_s and e2e_s; rates, preemptions and the peak use of the cache."""
+    answer: dict[str, Mapping[str, float] | float] = {}
+    for name, seconds in run.latencies(request_s, token_s).items():
+        if len(seconds):
+            answer[name] = _described(seconds, np.ones(len(seconds)))
+    gaps, weights = run.gaps()
+    if weights.sum() > 0:
+        answer["itl_s"] = _described(gaps + token_s, weights)
+    emitted = np.minimum(run.trace.output, np.maximum(run.settings.max_model_len - run.trace.prompt, 1)).sum()
+    window = float(run.served.last_s.max() - run.served.arrived.min())
+    answer |= {
+        "output_tps": float(emitted / window),
+        "total_tps": float((emitted + run.trace.prompt.sum()) / window),
+        "request_tps": len(run.trace) / window,
+        "duration_s": window,
+        "requests": len(run.trace),
+        "steps": int(run.served.steps.sum()),
+        "preemptions": int(run.served.preemptions),
+        "kv_peak": float(run.served.peak / run.settings.num_blocks),
+    }
+    return answer
+
+
+def _described(values: Floats, weights: Floats) -> dict[str, float]:
+    """Mean and percentiles of weighted values: the least value that so many percent of the weight do not exceed."""
+    order = np.argsort(values)
+    ordered, reached = values[order], np.cumsum(weights[order])
+    places = np.searchsorted(reached, np.array(PERCENTILES) / 100.0 * reached[-1])
+    found = ordered[np.minimum(places, len(ordered) - 1)]
+    mean = float(np.average(values, weights=weights))
+    return {"mean": mean, **{f"p{p}": float(v) for p, v in zip(PERCENTILES, found, strict=True)}}
+
+
+def _check(trace: Trace, settings: EngineSettings) -> None:
+    longest = int(trace.prompt.max())
+    row = int(trace.prompt.argmax()) + 1
+    if longest >= settings.max_model_len:
+        raise InputError.at(
+            f"request {row}", f"a prompt of {longest} tokens", f"fewer than max_model_len ({settings.max_model_len})"
+        )
+    most = np.minimum(trace.prompt + trace.output, settings.max_model_len)
+    need = -(-int(most.max()) // settings.block_size)
+    if need > settings.num_blocks:
+        row = int(most.argmax()) + 1
+        raise InputError.at(
+            f"request {row}", f"it needs {need} blocks of the KV cache", f"at most {settings.num_blocks}"
+        )
+    if not settings.enable_chunked_prefill and longest > settings.max_num_batched_tokens:
+        raise InputError.at(
+            f"request {row}",
+            f"a prompt of {longest} tokens without chunked prefill",
+            f"at most max_num_batched_tokens ({settings.max_num_batched_tokens})",
+        )

@@ -1,0 +1,125 @@
+"""What a server would do with a trace or a made-up load, request by request; and its scheduler's decisions alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.architecture import resolve_model
+from model.load import load_of
+from model.question import Question
+from perfdb.errors import FileError, InputError
+from perfdb.facts.engines import engine
+from perfdb.facts.platforms import platform
+from perfdb.lengths import Lengths
+from perfdb.records import Arrival, Grid, Scalar, Target, Workload
+from servecast.output import cell_text, print_table
+from servecast.space import devices_of
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """One question: names as typed, the config's parameters, and a trace or a load with its number of requests."""
+
+    model: str
+    platform: str
+    engine: str
+    sets: Mapping[str, Scalar]
+    trace: Path | None = None
+    workload: Workload | None = None
+    requests: int = 1000
+    seed: int = 0
+
+
+def simulate(asked: Simulation) -> dict[str, Any]:
+    """Serve the requests; returns the document of the command.
+
+    Raises:
+        InputError: a parameter, the load or a request cannot be served. FileError: the trace cannot be read.
+        UnknownNameError: the model, platform, engine or a parameter is not known.
+    """
+    from model.simulate.engine import engine_settings
+    from model.simulate.run import simulate as run
+    from model.simulate.run import summary
+    from model.simulate.tabulate import step_costs
+    from model.simulate.trace import sampled
+    from model.simulate.trace_files import read_trace
+    from model.step import overheads
+
+    if asked.trace is not None:
+        trace = read_trace(asked.trace)
+    elif asked.workload is not None:
+        trace = sampled(asked.workload, asked.requests, asked.seed)
+    else:
+        raise InputError.at("load", "neither a trace nor a scenario", "one of them")
+    facts = engine(asked.engine)
+    config = {facts.parameter(name).name: value for name, value in asked.sets.items()}
+    chosen = config or {next(iter(facts.parameters)): None}
+    grid = Grid.of([chosen])
+    hardware, architecture = platform(asked.platform), resolve_model(asked.model)
+    mean = Workload(isl=float(trace.prompt.mean()), osl=float(trace.output.mean()), concurrency=1)
+    devices = int(devices_of(grid, facts)[0])
+    question = Question(
+        Target(architecture.name, hardware.name, facts.name, devices), architecture, hardware, mean, grid
+    )
+    points = question.resolve(grid, load_of(mean, 1))
+    settings = engine_settings(points, config, trace)
+    costs, added = step_costs(points), overheads(facts.name)
+    started = time.process_time()
+    served = run(trace, settings, costs)
+    answer = summary(served, added.request_s, added.token_s)
+    return {**answer, "kv_blocks": settings.num_blocks, "cpu_s": time.process_time() - started}
+
+
+def scenario_of(text: str, rate: float | None, concurrency: int | None) -> Workload:
+    """The workload of --scenario with its one load.
+
+    Raises:
+        InputError: the lengths cannot be read, or not exactly one load is given.
+    """
+    lengths = Lengths.parse(text)
+    if (rate is None) == (concurrency is None):
+        raise InputError.at("load", "both or neither of --rate and --concurrency", "exactly one")
+    arrival = Arrival.CLOSED if rate is None else Arrival.POISSON
+    return Workload(lengths.isl, lengths.osl, arrival, concurrency, rate, lengths=text)
+
+
+def decide(scenarios: Path, out: Path) -> int:
+    """Write the scheduler's decisions on every scenario of a JSON-lines file; answers how many. No times are computed.
+
+    Raises:
+        FileError: a line cannot be read, or lacks a setting; nothing is written then.
+    """
+    from model.simulate.decisions import decisions
+
+    lines = []
+    try:
+        texts = scenarios.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"{scenarios}: cannot be read ({error})") from error
+    for number, text in enumerate(texts, 1):
+        if not text.strip():
+            continue
+        try:
+            lines.append(json.dumps(decisions(json.loads(text)), separators=(",", ":")))
+        except json.JSONDecodeError as error:
+            raise FileError(f"{scenarios}, line {number}: not JSON ({error.msg}); expected one scenario") from error
+        except (KeyError, TypeError) as error:
+            raise FileError(f"{scenarios}, line {number}: {error} is missing or of the wrong kind") from error
+    out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return len(lines)
+
+
+def say_simulation(answer: Mapping[str, Any]) -> None:
+    """A table of the latencies, and a line of the rest."""
+    names = [name for name in ("ttft_s", "tpot_s", "itl_s", "e2e_s") if name in answer]
+    columns = ["", *next(iter(answer[name] for name in names))]
+    print_table(columns, [[name, *answer[name].values()] for name in names])
+    rest = ("output_tps", "request_tps", "requests", "preemptions", "kv_peak", "duration_s", "cpu_s")
+    print(", ".join(f"{name} {cell_text(np.round(answer[name], 4).item())}" for name in rest))
