@@ -16,7 +16,7 @@ from perfdb.batch import BadRow
 
 TITLE = re.compile(r"^=+ .*Benchmark Result =+$")
 _END = re.compile(r"^=+$")
-_PAIR = re.compile(r"^\s*([A-Za-z][\w .#&/%()-]{0,80}?)\s*:\s+(\S.*?)\s*$")
+_PAIR = re.compile(r"^\s*([A-Za-z][\w .#&/%()-]{0,80}?)\s*:\s+(\S.*)$")
 _NAMESPACE = re.compile(r"\bNamespace\((.*)\)\s*$")
 _ARGUMENT = re.compile(r"\b(\w+)=('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[[^\]]*\]|\{[^}]*\}|<[^>]*>|[^,]+)(?:,\s*|$)")
 _COMMAND = re.compile(r"\b(?:vllm bench serve|sglang\.bench_serving|benchmark_serving\.py|bench_serving\.py)\s+(.*)$")
@@ -122,7 +122,7 @@ def _value(text: str) -> Any:
 
 def _pair(line: str) -> dict[str, Any]:
     """A line "Mean TTFT (ms): 12.3" as {"mean_ttft_ms": "12.3"}; empty where it is no such line."""
-    found = _PAIR.match(line)
+    found = _PAIR.match(line.rstrip())
     if not found:
         return {}
     label, value = found[1].lower(), found[2]

@@ -18,7 +18,7 @@ from perfdb.importers.importer import Importer, ReadSettings
 from perfdb.importers.options import CheckedOptions, ImportOptions, ImportReport
 from perfdb.importers.provenance import digests_of, source_of
 from perfdb.importers.sniff import FORMATS, importer, recognise
-from perfdb.importers.table.redact import redact
+from perfdb.importers.table.redact import redact, sentence
 from perfdb.importers.walk import Found, walk
 from perfdb.texts import printable
 
@@ -228,10 +228,11 @@ class _Run:
         self.report.warn(printable(self.shown(path)), printable(text))
 
     def _skip(self, path: Path, error: FileError, is_named: bool) -> None:
+        text, start = str(error), str(path)
         if is_named:
-            raise FileError(printable(redact(str(error)))) from error
-        reason = redact(str(error).removeprefix(f"{path}: "))
-        self.report.skipped.append((printable(self.shown(path)), printable(reason)))
+            told = start if text.startswith(start) else ""
+            raise FileError(printable(redact(told)) + sentence(text.removeprefix(told))) from error
+        self.report.skipped.append((printable(self.shown(path)), sentence(text.removeprefix(f"{path}: "))))
 
 
 def _candidate(found: Found, options: CheckedOptions, shown: Callable[[Path], str]) -> Candidate:

@@ -188,7 +188,7 @@ class _Rows:
             self.faults.append((column, f"coalesce({value}, 0) = 0", f"coalesce({cell}::VARCHAR, '')", "not measured"))
         if reading.spread and all(column in relation.names for column in reading.spread):
             spread = " / ".join(str(relation.number(Number((column,)))) for column in reading.spread)
-            self.columns["spread"] = f"CASE WHEN isfinite({spread}) THEN ({spread})::DOUBLE END"
+            self.columns["spread"] = f"CASE WHEN isfinite({spread}) AND ({spread}) >= 0 THEN ({spread})::DOUBLE END"
 
     def _more(self) -> None:
         """What nothing names, and what is given under a name that is no column, as a JSON object."""

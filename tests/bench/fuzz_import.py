@@ -212,9 +212,10 @@ class Clock:
 def still_told(before: bytes, after: bytes) -> bool:
     """Whether what marks the secrets of a file as secrets is still there: what stands around each, and the headers."""
     around = set(_around(after, mutate.SECRET)) <= set(_around(before, mutate.SECRET))
-    is_json = before.lstrip()[:1] in (b"{", b"[")
-    headers = {line.strip() for line in before.split(b"\n") if b"key" in line.lower()}
-    return around and (is_json or headers <= {line.strip() for line in after.split(b"\n")})
+    if before.lstrip()[:1] in (b"{", b"["):
+        return around
+    lines, now = ([line.strip() for line in text.split(b"\n")] for text in (before, after))
+    return around and lines[0] == now[0] and {line for line in lines if b"key" in line.lower()} <= set(now)
 
 
 def _around(text: bytes, secret: bytes) -> Iterator[bytes]:

@@ -203,7 +203,9 @@ def test_an_interrupt_stops_the_server_and_goes_on(local, fake, tmp_path, monkey
 
 
 PARENT = """
-import sys, importlib.util
+import signal, sys, importlib.util
+# a suite that a shell started in the background has it ignored, and children inherit that
+signal.signal(signal.SIGINT, signal.default_int_handler)
 spec = importlib.util.spec_from_file_location("fake_engine", sys.argv[1])
 fake = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(fake)

@@ -26,7 +26,7 @@ from perfdb.importers.table.dialect import meaning, unit_of
 from perfdb.importers.table.fields import Kind
 
 _ECHO = (b"Namespace(", b"dataset_name=", b"num_prompts=")
-_LINE = re.compile(r"^\s*([A-Za-z][\w .#&/%()-]{0,80}?)\s*[:=]\s+(\S.*?)\s*$")
+_LINE = re.compile(r"^\s*([A-Za-z][\w .#&/%()-]{0,80}?)\s*[:=]\s+(\S.*)$")
 _QUANTITY = re.compile(r"^([-+]?[\d.,]+(?:e[-+]?\d+)?)\s*([A-Za-zµ%/]+)$", re.IGNORECASE)
 
 
@@ -87,7 +87,7 @@ def _plain(value: Any) -> Any:
 
 
 def _pairs(lines: list[str]) -> list[tuple[str, str]]:
-    return [(found[1], found[2]) for line in lines if (found := _LINE.match(line))]
+    return [(found[1], found[2]) for line in lines if (found := _LINE.match(line.rstrip()))]
 
 
 def _is_metric(name: str, value: str) -> bool:

@@ -19,7 +19,7 @@ from perfdb.importers.shape import aside, renamed
 from perfdb.importers.table.assemble import assemble
 
 _BANNER = "MLPerf Results Summary"
-_LINE = re.compile(r"^\s*([A-Za-z0-9][^:]{0,80}?)\s*:\s*(.*?)\s*$")
+_LINE = re.compile(r"^\s*([A-Za-z0-9][^:]{0,80}?)\s*:\s*(.*)$")
 _COMPLETE = re.compile(r"\berrors? encountered", re.IGNORECASE)
 _LATENCY = re.compile(
     r"(?:(min|max|mean)|(50|90|95|99)\.00 percentile)"
@@ -54,7 +54,7 @@ def read(path: Path, settings: ReadSettings) -> Iterator[Batch]:
 
 
 def _record(text: str) -> Record | BadRow:
-    said = {found[1]: found[2] for found in map(_LINE.match, text.splitlines()) if found}
+    said = {found[1]: found[2] for found in map(_LINE.match, map(str.rstrip, text.splitlines())) if found}
     if "Result is" not in said or not _COMPLETE.search(text):
         return BadRow(0, "Result is", said.get("Result is", ""), "the summary is cut: it does not end with its errors")
     mode = said.get("Mode", "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +21,7 @@ from perfdb.importers.table.lengths import settle_lengths
 from perfdb.importers.table.names import settle_names
 from perfdb.importers.table.odd import flag_odd, settle_statistics
 from perfdb.importers.table.outcomes import settle_outcomes, zeros_are_missing
-from perfdb.importers.table.redact import MARK, is_secret_name, redact
+from perfdb.importers.table.redact import MARK, is_secret_name, redact, sentence
 from perfdb.importers.table.rounded import settle_rounded
 from perfdb.importers.table.throughput import settle_throughput
 from perfdb.importers.table.understood import understood
@@ -31,9 +30,6 @@ from perfdb.importers.table.workload import real_numbers, settle_workload
 from perfdb.metrics import METRICS
 from perfdb.records import canonical_json
 from perfdb.texts import Bools, TextColumn, printable
-
-_LONG_WORD = re.compile(r"\S{200,}")
-_SHOWN, _LONGEST = 80, 4000
 
 
 def assemble(table: Table, settings: ReadSettings) -> Batch:
@@ -75,15 +71,9 @@ def _batch(frame: Frame, bad: tuple[BadRow, ...]) -> Batch:
             *(replace(row, value=MARK if hides and not row.column else printable(redact(row.value))) for row in bad),
             *(frame.bad[row] for row in sorted(frame.bad)),
         ),
-        warnings=tuple(_sentence(text) for text in frame.warnings),
+        warnings=tuple(sentence(text) for text in frame.warnings),
         columns=understood(frame),
     )
-
-
-def _sentence(text: str) -> str:
-    """A warning as it is shown: no secrets, no control characters, and no cell of a megabyte in it."""
-    short = _LONG_WORD.sub(lambda found: f"{found[0][:_SHOWN]}…", printable(redact(text)))
-    return short if len(short) <= _LONGEST else f"{short[:_LONGEST]}…"
 
 
 def _context(frame: Frame, good: Bools) -> dict[str, npt.NDArray[Any]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from perfdb.texts import printable
+
 MARK = "[redacted]"
 
 # every repetition that can fail late is bounded or starts at a word: a text of a megabyte must not take minutes
@@ -26,6 +28,9 @@ _HINTS = (
     "github_pat", "akia", "aiza", "xox", "nvapi", "eyj",
 )  # fmt: skip
 
+_LONG_WORD = re.compile(r"\S{200,}")
+_SHOWN, _LONGEST = 80, 4000
+
 
 def redact(text: str) -> str:
     """The text with keys, tokens and passwords replaced by "[redacted]"."""
@@ -41,3 +46,9 @@ def redact(text: str) -> str:
 def is_secret_name(name: str) -> bool:
     """Whether a column or field of this name holds a secret as a whole."""
     return bool(_SECRET_NAME.match(name.strip()))
+
+
+def sentence(text: str) -> str:
+    """A warning or an error as it is shown: no secrets, no control characters, and no cell of a megabyte in it."""
+    short = _LONG_WORD.sub(lambda found: f"{found[0][:_SHOWN]}…", printable(redact(text)))
+    return short if len(short) <= _LONGEST else f"{short[:_LONGEST]}…"
