@@ -108,6 +108,12 @@ def condition(
     return _measured_rows(mean, sd, encoded.same[:, known], values)
 
 
+def as_measured(prior: Estimate, measured: Floats, encoded: Encoded) -> tuple[Estimate, Bools]:
+    """The prior, but for rows that were measured themselves, and which those are; arguments as of `condition`."""
+    known = np.isfinite(measured)
+    return _measured_rows(prior.log_mean, prior.log_sd, encoded.same[:, known], np.log(measured[known]))
+
+
 def _measured_rows(mean: Floats, sd: Floats, same: Bools, values: Floats) -> tuple[Estimate, Bools]:
     """Where a config was measured itself, its mean and the noise of a run, pooled over all repeats."""
     count = same.sum(axis=1)

@@ -1,32 +1,89 @@
 """What a residual is learned from: facts of a row that mean the same on every model, platform and engine.
 
 Analytic times and what bounds them, lengths and load, parallelism, formats, and the platform's rates: so a correction
-learned on one platform carries over to another. All but shares and flags are logarithms.
+learned on one platform carries over to another. All but shares, flags and the version are logarithms.
 """
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from model.knobs import Points
+from model.ops import StepLoad
 from model.prediction import Floats
 from model.serving import Serving
-from model.step import Step
+from model.step import Step, step
 
+LENGTHS = np.array([2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0, 2.0, 2.0, 0.5, 0.5])
+"""The first columns of the descriptors say where a row lies within its group (see `_place`); at these distances, one
+for each, two rows of a group have little to do with each other."""
+PLACE_ROLES = frozenset({"tp", "pp", "dp", "weight_dtype", "max_num_seqs", "max_num_batched_tokens"})
+"""The parameters that a place follows."""
+WAITING = len(LENGTHS)
+"""The column that holds log(analytic time to the first token / time of the prompt alone), 0 for requests that arrive at
+a rate of their own."""
 _ENGINES = ("vllm", "sglang", "trtllm", "llamacpp")
+_VERSION = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?")
 
 
-def describe(points: Points, answer: Serving) -> Floats:
-    """Descriptors of n rows, `n x d`; d is the same for every context."""
-    columns = [*_analytic(answer), *_load(points, answer), *_config(points), *_context(points)]
+def version_number(version: object) -> float:
+    """A release as a number that grows with it (0.19.1 -> 19.01, 1.2.0rc3 -> 102), 0 where it is not known."""
+    found = _VERSION.match(version) if isinstance(version, str) else None
+    if found is None:
+        return 0.0
+    major, minor, patch = (int(part or 0) for part in found.groups())
+    return 100.0 * major + minor + patch / 100.0
+
+
+def describe(points: Points, answer: Serving, version: float = 0.0) -> Floats:
+    """Descriptors of n rows served by one version (see `version_number`), `n x d`; d is the same for every context."""
+    alone, together = _prompt_s(points)
+    columns = [
+        *_place(points),
+        np.where(points.load.is_open, 0.0, np.log(answer.metrics["ttft_s"] / alone)),
+        *_times(points, answer, alone, together),
+        *_shares(answer.decode),
+        *_shares(answer.mixed),
+        *_config(points, answer),
+        *_context(points),
+        version,
+    ]
     n = len(points)
     return np.column_stack([np.broadcast_to(np.asarray(column, np.float64), n) for column in columns])
 
 
-def _analytic(answer: Serving) -> list[Floats]:
-    metrics = answer.metrics
-    times = [np.log(metrics[name]) for name in ("ttft_s", "tpot_s", "e2e_s", "output_tps")]
-    return [*times, answer.mixed_share, *_shares(answer.decode), *_shares(answer.mixed)]
+def _prompt_s(points: Points) -> tuple[Floats, Floats]:
+    """Seconds to prefill one prompt by itself, and each of as many as fit the token budget of a step, both `n`."""
+    nothing, isl = np.zeros(len(points)), points.load.isl
+
+    def seconds(prompts: Floats) -> Floats:
+        return step(points, StepLoad(isl * prompts, isl / 2.0, prompts, nothing, nothing, isl)).seconds / prompts
+
+    return seconds(np.ones(len(points))), seconds(np.maximum(points.max_num_batched_tokens / isl, 1.0))
+
+
+def _place(points: Points) -> list[Floats]:
+    load = points.load
+    sizes = (load.isl, load.osl, load.amount, points.tp, points.pp, points.dp, points.layer_bytes)
+    limits = (points.max_num_seqs, points.max_num_batched_tokens)
+    return [
+        *map(np.log, sizes),
+        *map(np.log, limits),
+        load.is_open.astype(np.float64),
+        load.is_batch.astype(np.float64),
+    ]
+
+
+def _times(points: Points, answer: Serving, alone: Floats, together: Floats) -> list[Floats]:
+    """Analytic answers; the prompts that may wait for each other, in seconds and in steps; decoding per such wait."""
+    load = points.load
+    times = [np.log(answer.metrics[name]) for name in ("ttft_s", "tpot_s", "e2e_s", "output_tps")]
+    queue = np.log(load.amount * together)
+    steps = np.log(load.amount * load.isl / points.max_num_batched_tokens)
+    decoding = np.log(load.osl * answer.decode.seconds)
+    return [*times, np.log(alone), np.log(together), queue, steps, decoding - queue]
 
 
 def _shares(step: Step) -> list[Floats]:
@@ -34,25 +91,19 @@ def _shares(step: Step) -> list[Floats]:
     return [np.log(step.seconds), *(part / step.seconds for part in parts)]
 
 
-def _load(points: Points, answer: Serving) -> list[Floats]:
-    load = points.load
-    closed = 1.0 - load.is_open - load.is_batch
-    sizes = [np.log(load.isl), np.log(load.osl), np.log(answer.active), np.log(np.maximum(answer.utilisation, 1e-6))]
-    return [*sizes, closed, load.is_open.astype(np.float64), load.alike]
-
-
-def _config(points: Points) -> list[Floats]:
-    numbers = (points.tp, points.pp, points.dp, points.max_num_batched_tokens, points.max_num_seqs)
-    flags = (points.chunked_prefill, points.continuous_batching)
-    return [*map(np.log, numbers), *flags, np.log(points.layer_bytes), np.log(points.kv_bytes)]
+def _config(points: Points, answer: Serving) -> list[Floats]:
+    flags = (points.chunked_prefill, points.continuous_batching, points.load.alike, answer.mixed_share)
+    active, used = np.log(answer.active), np.log(np.maximum(answer.utilisation, 1e-6))
+    return [*flags, active, used, np.log(points.kv_bytes), np.log(points.ep), np.log(points.attention_dp)]
 
 
 def _context(points: Points) -> list[float | Floats]:
     model, platform = points.architecture, points.platform
     kv = model.kv_elements(np.ones(1)).item()
-    sizes = (model.params, model.active_params, model.layers, model.hidden, model.vocab, kv)
+    sizes = (model.params, model.active_params, model.active_params / model.params, model.layers, model.hidden)
     rates = [points.gemm_flops, points.bandwidth, points.gemm_flops / points.bandwidth]
     link = np.log(platform.link_bytes_s) if platform.link_bytes_s else 0.0
-    kinds = [float(platform.kind == "cpu"), float(model.experts > 0), float(model.is_mla)]
+    kinds = [float(platform.kind == "cpu"), float(model.experts), float(model.is_mla)]
     engines = [float(points.engine.name == name) for name in _ENGINES]
-    return [*map(np.log, sizes), *map(np.log, rates), link, np.log(platform.memory_bytes), *kinds, *engines]
+    rest = (model.vocab, kv, platform.memory_bytes)
+    return [*map(np.log, sizes), *map(np.log, rest), *map(np.log, rates), link, *kinds, *engines]

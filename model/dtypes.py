@@ -35,13 +35,18 @@ _ALL = (
     Dtype("int8", 1.0, ("int8", *_HALF)),
     # weights of 4 bits with one 16-bit scale and a zero point for each 128, multiplied in 16 bits
     Dtype("int4", 0.53, _HALF),
+    Dtype("int8_wo", 1.0, _HALF),
+    Dtype("int4_fp8", 0.53, ("fp8", *_HALF)),
     Dtype("nvfp4", 0.5625, ("fp4", "nvfp4", "fp8", *_HALF)),
     Dtype("mxfp4", 0.53125, ("fp4", "nvfp4", "fp8", *_HALF)),
+    Dtype("nvfp4_wo", 0.5625, _HALF),
+    Dtype("mxfp4_mxfp8", 0.53125, ("fp8", *_HALF)),
     *(Dtype(name, bits / 8, _GGUF) for name, bits in _GGUF_BITS.items()),
 )
 _ALIASES = {
     "float32": "fp32", "f32": "fp32", "bfloat16": "bf16", "float16": "fp16", "f16": "fp16", "half": "fp16",
-    "fp8_e4m3": "fp8", "fp8_e5m2": "fp8", "fp8_block": "fp8", "modelopt": "fp8", "fbgemm_fp8": "fp8",
+    "fp8_e4m3": "fp8", "fp8_e5m2": "fp8", "fp8_block": "fp8", "fp8_static": "fp8", "modelopt": "fp8",
+    "fbgemm_fp8": "fp8",
     "compressed-tensors": "fp8", "w8a8_fp8": "fp8", "w8a8": "int8", "w8a8_int8": "int8", "smoothquant": "int8",
     "awq": "int4", "gptq": "int4", "awq_marlin": "int4", "gptq_marlin": "int4", "bitsandbytes": "int4",
     "w4a16": "int4", "w4a16_awq": "int4", "auto-round": "int4", "modelopt_fp4": "nvfp4", "fp4": "nvfp4",

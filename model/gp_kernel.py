@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from model.compiled import njit
 from model.prediction import Floats
 
 BLOCK = 256

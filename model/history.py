@@ -1,12 +1,13 @@
 """Measured rows of the database as training data: analytic answers, features and log residuals, row by row.
 
-A *group* is model × platform × engine; a *scenario* is a group with its number of devices, lengths and arrival process:
-what differs within a scenario is the config and the load.
+A *group* is model × platform × engine × number format of the weights; a *context* is model × platform × engine, its
+version and the number of devices.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,12 +18,13 @@ import numpy.typing as npt
 
 from model.architecture import Architecture, resolve_model
 from model.derived import mean_over_median
-from model.descriptors import describe
+from model.descriptors import describe, version_number
 from model.knobs import Points, points_of
 from model.load import ARRIVALS, Load
 from model.memory import memory
 from model.prediction import Floats
 from model.serving import serve
+from model.tables.shelf import Shelf
 from perfdb.errors import ServecastError, UnknownNameError
 from perfdb.facts.engines import EngineFacts, engine
 from perfdb.facts.models import canonical_model
@@ -34,6 +36,9 @@ Columns = Mapping[str, npt.NDArray[Any]]
 Resolver = Callable[[Grid, Load], Points]
 """From m configs and their loads to points, for one model, platform, engine and number of devices."""
 
+Group = tuple[str, str, str, str]
+"""Canonical names of model, platform and engine, and of the weights' number format."""
+
 FAMILIES = ("ttft_s", "tpot_s", "e2e_s")
 """Metrics with a residual of their own; throughput in a closed loop or batch has that of e2e, with the other sign."""
 
@@ -43,13 +48,12 @@ _USABLE_ORIGINS = {None, "", Origin.MEASURED.value, Origin.DERIVED.value}
 
 @dataclass(frozen=True)
 class Training:
-    """m usable rows: `rows` their places in the database's answer, `group` and `scenario` numbers (`m`), `features`
-    `m x d`, `residual[family]` log(measured / analytic), NaN where not measured; `skipped` reason -> rows left out."""
+    """m usable rows: `rows` their places in the database's answer, `group` numbers (`m`), `features` `m x d`,
+    `residual[family]` log(measured / analytic), NaN where not measured; `skipped` reason -> rows left out."""
 
     rows: Ints
     group: Ints
-    scenario: Ints
-    groups: tuple[tuple[str, str, str], ...]
+    groups: tuple[Group, ...]
     features: Floats
     residual: Mapping[str, Floats]
     skipped: Mapping[str, int]
@@ -113,37 +117,55 @@ def measured(history: Columns, name: str, rows: Ints) -> Floats:
     return np.where(np.isfinite(values) & (values > 0), values, np.nan)
 
 
-def usable(history: Columns) -> npt.NDArray[np.bool_]:
-    """Rows of successful measurements (nothing simulated or predicted)."""
+def refusals(history: Columns) -> npt.NDArray[Any]:
+    """Why a row cannot be used, whatever its model, `n`, None where it can: it is no measurement of a server whose size
+    and load are told and that prefills and decodes on the same devices."""
     n = size(history)
     outcome, origin = column(history, "outcome", n), column(history, "origin", n)
-    return np.array(
-        [o in _USABLE_OUTCOMES and s in _USABLE_ORIGINS for o, s in zip(outcome, origin, strict=True)], bool
+    failed = [o not in _USABLE_OUTCOMES or s not in _USABLE_ORIGINS for o, s in zip(outcome, origin, strict=True)]
+    split = {text: _is_disaggregated(text) for text in set(column(history, "config", n).tolist())}
+    checks: tuple[tuple[str, Any], ...] = (
+        ("number of devices unknown", "devices" in history and np.isnan(numbers(history, "devices", n))),
+        ("lengths or load unknown", ~loads(history)[1]),
+        ("prefill and decode on devices of their own", [split[text] for text in column(history, "config", n).tolist()]),
+        ("not a successful measurement", failed),
     )
+    reasons = np.full(n, None, object)
+    for reason, applies in checks:
+        reasons[np.broadcast_to(np.asarray(applies, bool), n)] = reason
+    return reasons
 
 
-def training(history: Columns, local: Architecture | None = None) -> Training:
+def _is_disaggregated(config: object) -> bool:
+    return isinstance(config, str) and '"disagg"' in config and json.loads(config).get("mode") == "disagg"
+
+
+def usable(history: Columns) -> npt.NDArray[np.bool_]:
+    """Rows without one of the `refusals`."""
+    return np.array([reason is None for reason in refusals(history)], bool)
+
+
+def training(history: Columns, local: Architecture | None = None, shelf: Shelf | None = None) -> Training:
     """Everything that residuals can be learned from; rows whose model, platform or load is not known are left out.
 
-    `local` describes a model that is known by its files alone: rows under its name are used too.
+    `local` describes a model that is known by its files alone: rows under its name are used too. Analytic answers take
+    the operation tables of `shelf`.
     """
     n = size(history)
-    load, valid = loads(history)
-    skipped: dict[str, int] = {}
-    _count(skipped, "not a successful measurement", ~usable(history))
-    _count(skipped, "lengths or load unknown", usable(history) & ~valid)
-    keep = usable(history) & valid
-    names = [column(history, name, n) for name in ("model", "platform", "engine")]
+    load = loads(history)[0]
+    reasons = refusals(history)
+    skipped = dict(Counter(reason for reason in reasons.tolist() if reason is not None))
+    names = [column(history, name, n) for name in ("model", "platform", "engine", "engine_version")]
     names.append(np.nan_to_num(numbers(history, "devices", n), nan=1.0))
     contexts: dict[tuple[Any, ...], list[int]] = {}
-    for row in np.flatnonzero(keep):
+    for row in np.flatnonzero(usable(history)):
         contexts.setdefault(tuple(values[row] for values in names), []).append(int(row))
     configs = column(history, "config", n)
     parts = []
     for key, members in contexts.items():
         rows = np.array(members)
         try:
-            resolve = _resolver(key, local)
+            resolve = _resolver(key, local, shelf)
         except ServecastError as error:
             _skip(skipped, error, len(rows))
             continue
@@ -161,15 +183,12 @@ def _skip(skipped: dict[str, int], error: ServecastError, rows: int) -> None:
     skipped[reason] = skipped.get(reason, 0) + rows
 
 
-def _count(skipped: dict[str, int], reason: str, mask: npt.NDArray[np.bool_]) -> None:
-    if mask.any():
-        skipped[reason] = int(mask.sum())
-
-
-def _resolver(key: tuple[Any, ...], local: Architecture | None) -> Resolver:
-    model, place, served_by, devices = key
+def _resolver(key: tuple[Any, ...], local: Architecture | None, shelf: Shelf | None) -> Resolver:
+    model, place, served_by, version, devices = key
     architecture = local if local is not None and model == local.name else resolve_model(str(model))
-    return partial(points_of, architecture, platform(str(place)), engine_facts(str(served_by)), int(devices))
+    hardware, facts = platform(str(place)), engine_facts(str(served_by))
+    tables = shelf.of(hardware, facts.name, version) if shelf else None
+    return partial(points_of, architecture, hardware, facts, int(devices), tables=tables)
 
 
 def unreadable(resolve: Resolver, configs: npt.NDArray[Any], load: Load) -> dict[int, ServecastError]:
@@ -197,38 +216,35 @@ def grid_of(configs: npt.NDArray[Any]) -> Grid:
     return Grid.of([read[text] for text in configs.tolist()])
 
 
-def group_of(points: Points) -> tuple[str, str, str]:
-    """One name for each model, platform and engine, however it was spelled."""
+def groups_of(points: Points) -> tuple[list[Group], Ints]:
+    """The groups of n rows, each under one name however it was spelled, and each row's place among them, `n`."""
     model = points.architecture.name
-    return (canonical_model(model) or model, points.platform.name, points.engine.name)
+    names = (canonical_model(model) or model, points.platform.name, points.engine.name)
+    return [(*names, number_format) for number_format in points.weight_names], points.weight_row
 
 
 def _assemble(
     history: Columns, parts: list[tuple[tuple[Any, ...], Ints, Points]], skipped: Mapping[str, int]
 ) -> Training:
-    groups: dict[tuple[str, str, str], int] = {}
-    scenarios: dict[tuple[Any, ...], int] = {}
-    rows, group, scenario, features = [], [], [], []
+    groups: dict[Group, int] = {}
+    rows, group, features = [], [], []
     residual: dict[str, list[Floats]] = {name: [] for name in FAMILIES}
     for key, members, points in parts:
-        answer = serve(points, memory(points).sequences)
-        number = groups.setdefault(group_of(points), len(groups))
-        load = points.load
-        places = zip(load.isl, load.osl, load.arrival, strict=True)
-        scenario.append(np.array([scenarios.setdefault((number, key[3], *place), len(scenarios)) for place in places]))
+        answer = serve(points, memory(points).room)
+        names, place = groups_of(points)
+        numbers_of = np.array([groups.setdefault(name, len(groups)) for name in names])
         rows.append(members)
-        group.append(np.full(len(members), number))
-        features.append(describe(points, answer))
+        group.append(numbers_of[place])
+        features.append(describe(points, answer, version_number(key[3])))
         found = residuals(history, members, points, answer.metrics)
         for name in FAMILIES:
             residual[name].append(found[name])
     if not rows:
         empty = np.zeros(0, np.int64)
-        return Training(empty, empty, empty, (), np.zeros((0, 0)), {name: np.zeros(0) for name in FAMILIES}, skipped)
+        return Training(empty, empty, (), np.zeros((0, 0)), {name: np.zeros(0) for name in FAMILIES}, skipped)
     return Training(
         np.concatenate(rows),
         np.concatenate(group),
-        np.concatenate(scenario),
         tuple(groups),
         np.concatenate(features),
         {name: np.concatenate(values) for name, values in residual.items()},

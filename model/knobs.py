@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,15 @@ from perfdb.facts.local import usable_cores
 from perfdb.facts.platforms import PlatformFacts
 from perfdb.records import Grid
 
+if TYPE_CHECKING:
+    from model.tables.library import Tables
+
 _NUMERIC_DEFAULTS: Mapping[str, float] = {
     "tp": 1.0,
     "pp": 1.0,
     "dp": 1.0,
+    "ep": 1.0,
+    "attention_dp": 1.0,
     "max_num_seqs": 256.0,
     "max_num_batched_tokens": 8192.0,
     "prefill_chunk": np.inf,
@@ -37,6 +42,12 @@ _NUMERIC_DEFAULTS: Mapping[str, float] = {
     "continuous_batching": 1.0,
 }
 Roles = dict[str, tuple[npt.NDArray[Any] | None, Any]]
+_ANY_ENGINE: Mapping[str, str] = {
+    "precision": "weight_dtype",
+    "moe_ep_size": "ep",
+    "attention_dp_size": "attention_dp",
+}
+"""What collections of runs call a parameter of every engine, and its role."""
 _COUNTS = ("tp", "pp", "dp", "max_num_seqs", "max_num_batched_tokens", "prefill_chunk")
 
 
@@ -44,6 +55,9 @@ _COUNTS = ("tp", "pp", "dp", "max_num_seqs", "max_num_batched_tokens", "prefill_
 class Points:
     """n launched configs under n loads, on one model, platform and engine: all arrays float64 `n`.
 
+    `ep` devices share the experts of a layer, `attention_dp` replicas its attention, each with requests of its own.
+    `weight_row` and `cache_row` are places in `weight_names` and `cache_names`, the number formats of the rows;
+    `tables` are measured operations, if there are any.
     `layer_bytes` and `head_bytes` are bytes per weight, `kv_bytes` bytes per element of the KV cache, `gemm_flops` and
     `attention_flops` peak FLOP/s of one device in the formats used, `bandwidth` its bytes/s.
     """
@@ -55,6 +69,8 @@ class Points:
     tp: Floats
     pp: Floats
     dp: Floats
+    ep: Floats
+    attention_dp: Floats
     max_num_seqs: Floats
     max_num_batched_tokens: Floats
     prefill_chunk: Floats
@@ -68,6 +84,11 @@ class Points:
     gemm_flops: Floats
     attention_flops: Floats
     bandwidth: Floats
+    weight_names: tuple[str, ...]
+    cache_names: tuple[str, ...]
+    weight_row: npt.NDArray[np.int64]
+    cache_row: npt.NDArray[np.int64]
+    tables: Tables | None = None
 
     def __len__(self) -> int:
         return len(self.tp)
@@ -85,6 +106,7 @@ def points_of(
     devices: int | None,
     grid: Grid,
     load: Load,
+    tables: Tables | None = None,
 ) -> Points:
     """Resolve a grid into `Points`. What a config leaves out, or gives as None, takes the engine's default.
 
@@ -101,6 +123,9 @@ def points_of(
     _spread_over(numbers, roles, devices, engine)
     if engine.name == "sglang":
         _unsplit(numbers)
+    for role in ("ep", "attention_dp"):
+        # some collections write 0 for none
+        numbers[role] = np.maximum(numbers[role], 1.0)
     _check(numbers)
     threads = numbers.pop("threads")
     weights, weight_rows = _formats(roles.get("weight_dtype"), architecture.dtype, n)
@@ -120,6 +145,11 @@ def points_of(
         attention_flops=np.full(n, peak_flops(platform.flops, dtype("bf16"))) * share,
         # half of the cores already draw about all of a socket's bandwidth
         bandwidth=platform.bandwidth_bytes_s * np.minimum(1.0, 2.0 * share),
+        weight_names=tuple(item.name for item in weights),
+        cache_names=tuple(item.name for item in caches),
+        weight_row=weight_rows,
+        cache_row=cache_rows,
+        tables=tables,
         **numbers,
     )
 
@@ -131,6 +161,10 @@ def _by_role(engine: EngineFacts, grid: Grid) -> Roles:
         column = grid.columns.get(parameter.name)
         if parameter.role and (parameter.role not in roles or column is not None):
             roles[parameter.role] = (column, parameter.default)
+    for name, role in _ANY_ENGINE.items():
+        column, default = roles.get(role, (None, None))
+        if column is None and name in grid.columns:
+            roles[role] = (grid.columns[name], default)
     return roles
 
 

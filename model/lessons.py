@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from model.history import FAMILIES, Ints, Training
+from model.history import FAMILIES, Group, Ints, Training
 from model.prediction import Floats
 from model.residual import PRIOR_SD, Residual
 
@@ -18,32 +18,57 @@ _STANDS_IN = {"ttft_s": ("e2e_s", "tpot_s"), "tpot_s": ("e2e_s",), "e2e_s": ("tp
 
 @dataclass(frozen=True)
 class Correction:
-    """log(measured / analytic) expected of n rows: `shift` `n`, its `sd`, and whether it was learned from anything."""
+    """log(measured / analytic) expected of n rows: `shift` and its `sd`, both `n`, whether anything told it, and
+    whether that was another family's measurements."""
 
     shift: Floats
-    sd: float
+    sd: Floats
     learned: bool
+    stands_in: bool = False
+
+
+NOTHING_LEARNED: Mapping[str, Correction] = {
+    family: Correction(np.zeros(1), np.full(1, PRIOR_SD[family]), learned=False) for family in FAMILIES
+}
+"""What a database without measurements says: `n` is 1, for any number of rows."""
 
 
 @dataclass(frozen=True)
 class Lessons:
-    """Residuals of every family, each fitted when it is first needed."""
+    """Residuals of every family, each fitted when it is first needed.
+
+    With an `elder`, the training rows tell of their own groups only, and the elder's serve all (see `Residual.taught`).
+    """
 
     training: Training
+    elder: Lessons | None = None
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """Known groups, by number: the elder's first."""
+        old = () if self.elder is None else self.elder.groups
+        return (*old, *(name for name in self.training.groups if name not in old))
 
     @cached_property
     def residuals(self) -> Mapping[str, Residual]:
         """The correction of each of `model.history.FAMILIES`."""
         data, found = self.training, {}
+        numbers = np.array([self.groups.index(name) for name in data.groups], np.int64)
         for family in FAMILIES:
             rows = self.rows(family)
-            parts = (data.features[rows], data.residual[family][rows], data.group[rows], data.scenario[rows])
-            found[family] = Residual(family, *parts)
+            parts = (data.features[rows], data.residual[family][rows], numbers[data.group[rows]])
+            elder = None if self.elder is None else self.elder.residuals[family]
+            found[family] = Residual(family, *parts) if elder is None else elder.taught(*parts)
         return found
 
     def rows(self, family: str) -> Ints:
         """The training rows that measured the family."""
         return np.flatnonzero(np.isfinite(self.training.residual[family]))
+
+    def _sources(self, family: str) -> Ints:
+        """Which row of the database each row of the family's residual is, the elder's first."""
+        own = self.training.rows[self.rows(family)]
+        return own if self.elder is None else np.concatenate([self.elder._sources(family), own])
 
     @property
     def learned(self) -> bool:
@@ -55,17 +80,19 @@ class Lessons:
         """Whether every family that has measurements was checked on groups never seen, and one has."""
         return self.learned and all(found.validated for found in self.residuals.values() if found.learned)
 
-    def corrections(self, group: tuple[str, str, str], features: Floats, own: Ints) -> dict[str, Correction]:
-        """The correction of every family for n rows (`features` `n x d`) of one group.
+    def corrections(self, groups: Sequence[Group], place: Ints, features: Floats, own: Ints) -> dict[str, Correction]:
+        """The correction of every family for n rows (`features` `n x d`), each of the group at its `place` (`n`).
 
         `own` are rows of the database that they must not come from.
         """
-        data = self.training
-        number = data.groups.index(group) if group in data.groups else None
         found: dict[str, Correction] = {}
         for family, source in self.residuals.items():
-            without = np.flatnonzero(np.isin(data.rows[self.rows(family)], own))
-            shift, sd = source.predict(features, number, without if len(without) else None)
+            without = np.flatnonzero(np.isin(self._sources(family), own)) if len(own) else own
+            shift, sd = np.empty(len(features)), np.empty(len(features))
+            for number, group in enumerate(groups):
+                rows = place == number
+                known = self.groups.index(group) if group in self.groups else None
+                shift[rows], sd[rows] = source.predict(features[rows], known, without)
             found[family] = Correction(shift, sd, learned=len(without) < len(source.residual))
         return {family: self._or_stand_in(family, found) for family in FAMILIES}
 
@@ -76,4 +103,4 @@ class Lessons:
         other = next(others, None)
         if other is None:
             return found[family]
-        return Correction(other.shift, float(np.hypot(other.sd, PRIOR_SD[family] / 2)), learned=True)
+        return Correction(other.shift, np.hypot(other.sd, PRIOR_SD[family] / 2), learned=True, stands_in=True)

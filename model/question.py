@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from model.architecture import Architecture
-from model.descriptors import describe
+from model.descriptors import describe, version_number
 from model.history import engine_facts
 from model.knobs import Points, points_of
 from model.load import Load, load_of
 from model.memory import Memory, memory
 from model.prediction import Floats
 from model.serving import Serving, serve
-from perfdb.facts.models import canonical_model
+from model.tables.shelf import Shelf
 from perfdb.facts.platforms import PlatformFacts
 from perfdb.records import Grid, Target, Workload
 
 
 @dataclass(frozen=True)
 class Question:
-    """What to predict: every config of `grid` serving `workload` on `target`, described by its model and platform."""
+    """What to predict: every config of `grid` serving `workload` on `target`, described by its model and platform.
+
+    Steps take what the operation tables of `shelf` say, where it has any.
+    """
 
     target: Target
     architecture: Architecture
     platform: PlatformFacts
     workload: Workload
     grid: Grid
-
-    @property
-    def group(self) -> tuple[str, str, str]:
-        """Model × platform × engine, as `model.history.Training.groups` names them."""
-        name = canonical_model(self.architecture.name) or self.architecture.name
-        return (name, self.platform.name, engine_facts(self.target.engine).name)
+    shelf: Shelf | None = None
 
     def resolve(self, grid: Grid, load: Load) -> Points:
         """Configs of this context, under any load, as points.
@@ -41,17 +40,23 @@ class Question:
             UnknownNameError: a number format is not known.
         """
         facts = engine_facts(self.target.engine)
-        return points_of(self.architecture, self.platform, facts, self.target.devices, grid, load)
+        tables = self.shelf.of(self.platform, facts.name, self.target.engine_version) if self.shelf else None
+        return points_of(self.architecture, self.platform, facts, self.target.devices, grid, load, tables)
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """The analytic answer for n rows: points, memory, serving metrics, and descriptors (`n x d`)."""
+    """The analytic answer for n rows of one engine version: points, memory and serving metrics."""
 
     points: Points
     memory: Memory
     serving: Serving
-    features: Floats
+    version: str | None
+
+    @cached_property
+    def features(self) -> Floats:
+        """Descriptors, `n x d`."""
+        return describe(self.points, self.serving, version_number(self.version))
 
 
 def analyse(question: Question, grid: Grid | None = None, load: Load | None = None) -> Analysis:
@@ -64,5 +69,5 @@ def analyse(question: Question, grid: Grid | None = None, load: Load | None = No
     load = load_of(question.workload, len(grid)) if load is None else load
     points = question.resolve(grid, load)
     found = memory(points)
-    answer = serve(points, found.sequences)
-    return Analysis(points, found, answer, describe(points, answer))
+    answer = serve(points, found.room)
+    return Analysis(points, found, answer, question.target.engine_version)

@@ -55,8 +55,8 @@ class ScenarioIndex:
     @cached_property
     def _places(self) -> dict[tuple[object, ...], list[int]]:
         n = size(self.history)
-        load, valid = loads(self.history)
-        keep = np.flatnonzero(usable(self.history) & valid)
+        load = loads(self.history)[0]
+        keep = np.flatnonzero(usable(self.history))
         names = [
             _renamed(column(self.history, name, n)[keep], known)
             for name, known in (("model", _model), ("platform", _platform), ("engine", _engine))

@@ -22,11 +22,15 @@ import numpy as np
 from model.knobs import Points
 from model.ops import StepLoad
 from model.prediction import Floats
-from model.step import Step, overheads, step
+from model.step import Step, step
+from model.steps.overheads import overheads
 
 _RATE_POINTS = 8
 _P90_SPREAD = 0.12
 _DEFAULT_WAVES = 10.0
+_CROWD_ROUNDS = 6
+_MOST_LOAD = 0.98
+"""Share of the capacity beyond which a run is too short to come to rest: its backlog is counted instead."""
 
 
 @dataclass(frozen=True)
@@ -59,22 +63,33 @@ class _Cycle:
     mixed_share: Floats
 
 
+@dataclass(frozen=True)
+class _Open:
+    """Rows of a request rate, all `n`: `capacity` (requests/s; inf elsewhere), `seconds` of a request from its arrival
+    to its end, and of these `slot_s` waiting for a slot; `crowd` prompts that a step with prompts takes."""
+
+    capacity: Floats
+    seconds: Floats
+    slot_s: Floats
+    crowd: Floats
+
+
 def serve(points: Points, kv_sequences: Floats) -> Serving:
     """Metrics of every row, with at most `kv_sequences` sequences in flight per replica (see `model.memory`)."""
     slots = np.maximum(np.minimum(points.max_num_seqs, kv_sequences), 1.0)
     in_flight = np.maximum(points.load.amount / points.dp, 1.0)
-    capacity = np.full(len(points), np.inf)
+    n = len(points)
+    found = _Open(np.full(n, np.inf), np.full(n, np.nan), np.zeros(n), np.ones(n))
     rows = np.flatnonzero(points.load.is_open)
     if len(rows):
-        found, limit = _concurrency_of_rate(points, slots, rows)
-        in_flight, capacity = in_flight.copy(), capacity.copy()
-        in_flight[rows], capacity[rows] = found, limit
-    cycle = _cycle(points, np.minimum(in_flight, slots))
-    return _answer(points, cycle, in_flight, capacity)
+        in_flight = in_flight.copy()
+        in_flight[rows] = _open_loop(points, slots, rows, found)
+    cycle = _cycle(points, np.minimum(in_flight, slots), found.crowd)
+    return _answer(points, cycle, in_flight, found)
 
 
-def _cycle(points: Points, wanted: Floats) -> _Cycle:
-    """One cycle with `wanted` active requests."""
+def _cycle(points: Points, wanted: Floats, crowd: Floats | float = 1.0) -> _Cycle:
+    """One cycle with `wanted` active requests; of those that arrive at random `crowd` are prefilled in one step."""
     load = points.load
     isl, osl = load.isl, load.osl
     budget = np.where(points.chunked_prefill > 0, points.max_num_batched_tokens, np.inf)
@@ -86,7 +101,7 @@ def _cycle(points: Points, wanted: Floats) -> _Cycle:
     # a pipeline splits the active requests into one group per stage
     group = np.maximum(active / points.pp, 1.0)
     together = np.minimum(fitting, group)
-    apart = np.minimum(np.clip(group / osl, 1.0, fitting), group)
+    apart = np.minimum(np.clip(np.maximum(group / osl, crowd), 1.0, fitting), group)
     alike = np.where(load.is_batch | waves, 1.0, np.where(load.is_open, 0.0, load.alike))
     prompts = apart + (together - apart) * alike
     own = np.maximum(np.ceil(isl / budget), 1.0)
@@ -119,28 +134,47 @@ def _mean_kv(points: Points) -> Floats:
     return points.load.isl + points.load.osl / 2.0
 
 
-def _concurrency_of_rate(points: Points, slots: Floats, rows: np.ndarray) -> tuple[Floats, Floats]:
-    """For rows of a request rate: the requests in flight at which throughput meets it, and the largest throughput.
+def _open_loop(points: Points, slots: Floats, rows: np.ndarray, found: _Open) -> Floats:
+    """Active requests of the rows of a request rate; `found` is filled in for them.
 
-    Throughput is evaluated at a few concurrencies up to the slots and interpolated in logarithms (Little's law).
+    Throughput is evaluated at a few concurrencies up to the slots.
     """
+    # compiled functions take their time to import: only where a rate is asked for
+    from model.queueing import in_flight
+
     part = take(points, rows)
-    top = np.minimum(slots[rows], 4096.0)
-    shares = np.linspace(0.0, 1.0, _RATE_POINTS)
-    levels = np.stack([top**share for share in shares])
-    added = overheads(points.engine.name)
-    think = added.request_s + added.token_s * (part.load.osl - 1.0)
-    rates = np.stack([level / (_cycle(part, level).seconds + think) for level in levels])
+    top = np.maximum(np.floor(np.minimum(slots[rows], 4096.0)), 1.0)
+    levels = np.stack([top**share for share in np.linspace(0.0, 1.0, _RATE_POINTS)])
+    think, wanted = _think(part), part.load.amount / part.dp
+    crowd = _crowd(part, levels[_RATE_POINTS // 2], wanted)
+    rates = np.stack([level / (_cycle(part, level, crowd).seconds + think) for level in levels])
     rates = np.maximum.accumulate(rates, axis=0)
-    wanted = part.load.amount / part.dp
-    above = np.clip((rates < wanted).sum(axis=0), 1, _RATE_POINTS - 1)
-    column = np.arange(len(rows))
-    low, high = np.log(rates[above - 1, column]), np.log(rates[above, column])
-    place = np.clip((np.log(wanted) - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)
-    level = np.log(levels)
-    found = np.exp(level[above - 1, column] * (1 - place) + level[above, column] * place)
+    held = np.minimum(wanted, _MOST_LOAD * rates[-1])
+    mean, waiting = in_flight(np.ascontiguousarray(levels.T), np.ascontiguousarray(rates.T), held)
+    found.capacity[rows], found.crowd[rows] = rates[-1], crowd
+    found.seconds[rows], found.slot_s[rows] = mean / held, waiting / held
     # below the throughput of a single request in flight there is mostly none
-    return np.maximum(found, 1.0), rates[-1]
+    return np.asarray(np.maximum(mean - waiting, 1.0))
+
+
+def _crowd(points: Points, level: Floats, rate: Floats) -> Floats:
+    """Prompts in the step of a prompt where they arrive at `rate`: K = max(1, Poisson(m)) came during the step before,
+    a prompt meets E[K²]/E[K] = (m + m² + exp(−m))/(m + exp(−m)), and no more than fit."""
+    cycle = _cycle(points, level)
+    fitting = np.maximum(points.max_num_batched_tokens / points.load.isl, 1.0)
+    each = np.maximum(cycle.mixed.seconds - cycle.decode.seconds, 0.0) / np.maximum(level / points.load.osl, 1.0)
+    crowd = np.ones(len(points))
+    for _ in range(_CROWD_ROUNDS):
+        arrived = rate * (cycle.decode.seconds + each * crowd)
+        alone = np.exp(-arrived)
+        crowd = np.clip((arrived + arrived**2 + alone) / (arrived + alone), 1.0, fitting)
+    return crowd
+
+
+def _think(points: Points) -> Floats:
+    """Seconds of a request that the engine's steps do not see, `n`."""
+    added = overheads(points.engine.name)
+    return np.asarray(added.request_s + added.token_s * (points.load.osl - 1.0))
 
 
 def take(points: Points, rows: np.ndarray) -> Points:
@@ -149,20 +183,21 @@ def take(points: Points, rows: np.ndarray) -> Points:
     return replace(points, load=points.load.take(rows), **{name: getattr(points, name)[rows] for name in names})
 
 
-def _answer(points: Points, cycle: _Cycle, in_flight: Floats, capacity: Floats) -> Serving:
+def _answer(points: Points, cycle: _Cycle, in_flight: Floats, found: _Open) -> Serving:
     load = points.load
     osl = load.osl
     added = overheads(points.engine.name)
-    think = added.request_s + added.token_s * (osl - 1.0)
-    served = np.minimum(cycle.active / cycle.seconds, in_flight / (cycle.seconds + think))
+    served = np.minimum(cycle.active / cycle.seconds, in_flight / (cycle.seconds + _think(points)))
     offered = np.where(load.is_open, load.amount / points.dp, np.inf)
-    rate = np.where(load.is_open, np.minimum(offered, capacity), served)
-    wait, utilisation = _wait(points, cycle, in_flight, capacity)
+    rate = np.where(load.is_open, np.minimum(offered, found.capacity), served)
+    wait, utilisation = _wait(points, cycle, in_flight, found)
+    backlog = _backlog(points, found)
     start = cycle.prompt_s + cycle.late_s
     burst = _burst_share(points, in_flight)
     first = start + burst * np.maximum(cycle.burst_s - start, 0.0)
-    tpot = np.maximum(cycle.seconds - first, cycle.decode.seconds) / np.maximum(osl - 1.0, 1.0) + added.token_s
-    ttft = wait + first + added.request_s
+    after = np.where(load.is_open, found.seconds - wait - first - _think(points), cycle.seconds - first)
+    tpot = np.maximum(after / np.maximum(osl - 1.0, 1.0), cycle.decode.seconds / osl) + added.token_s
+    ttft = wait + backlog + first + added.request_s
     e2e = ttft + tpot * (osl - 1.0)
     batch_s = cycle.seconds * np.maximum(in_flight / cycle.active, 1.0) + added.request_s
     e2e = np.where(load.is_batch, batch_s, e2e)
@@ -191,19 +226,34 @@ def _burst_share(points: Points, in_flight: Floats) -> Floats:
     return np.where(load.is_batch, 1.0, np.where(load.is_open, 0.0, share))
 
 
-def _wait(points: Points, cycle: _Cycle, in_flight: Floats, capacity: Floats) -> tuple[Floats, Floats]:
-    """Seconds until a request gets a slot, `n`, and the utilisation.
+def _wait(points: Points, cycle: _Cycle, in_flight: Floats, found: _Open) -> tuple[Floats, Floats]:
+    """Seconds until the first step of a request, `n`, and the utilisation.
 
-    Closed loop: (b − A)/X, half of that for the burst at the start. Rate λ: the mean wait of an M/D/1 queue of prompts
-    and half of the step under way, and beyond the capacity X half of the backlog that the run builds up.
+    Closed loop: (b − A)/X, half of that for the burst at the start. Rate: for a slot, for the prompts before it and for
+    half of the step under way.
     """
     load = points.load
     turn = cycle.seconds / cycle.active
     closed = np.maximum(in_flight - cycle.active, 0.0) * turn * (1.0 - _burst_share(points, in_flight) / 2.0)
+    utilisation = np.minimum(1.0, cycle.active / in_flight)
+    if not load.is_open.any():
+        return closed, utilisation
+    from model.queueing import prompt_wait
+
     offered = load.amount / points.dp
-    utilisation = np.where(load.is_open, offered / capacity, np.minimum(1.0, cycle.active / in_flight))
-    busy = np.minimum(offered * cycle.prompt_s, 0.95)
-    queue = busy / (2.0 * (1.0 - busy)) * cycle.prompt_s + cycle.decode.seconds / 2.0
+    utilisation = np.where(load.is_open, offered / found.capacity, utilisation)
+    own = np.maximum(np.round(cycle.prompt_s / cycle.mixed.seconds), 1.0)
+    fitting = points.max_num_batched_tokens / load.isl
+    before = prompt_wait(offered, cycle.mixed.seconds, fitting, own, 1.0 - load.alike)
+    share = cycle.mixed_share
+    busy = np.minimum(offered * cycle.seconds / cycle.active * in_flight, 1.0)
+    under_way = busy * (share * cycle.mixed.seconds + (1.0 - share) * cycle.decode.seconds) / 2.0
+    return np.where(load.is_open, found.slot_s + before + under_way, closed), utilisation
+
+
+def _backlog(points: Points, found: _Open) -> Floats:
+    """Seconds, `n`, that a rate beyond the capacity makes a request of the middle of the run wait."""
+    load = points.load
     requests = np.where(np.isfinite(load.requests), load.requests / points.dp, 1000.0)
-    backlog = requests / 2.0 * np.maximum(1.0 / capacity - 1.0 / offered, 0.0)
-    return np.where(load.is_open, queue + backlog, closed), utilisation
+    behind = np.maximum(1.0 / found.capacity - points.dp / load.amount, 0.0)
+    return np.where(load.is_open, requests / 2.0 * behind, 0.0)

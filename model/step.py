@@ -1,11 +1,11 @@
 """How long one step of the engine takes: its operations on the roofline, and what the engine adds.
 
-T_step = Σ operations + c_layer·L + c_step + c_seq·S (see `Overheads`).
+T_step = Σ operations + c_layer·L + c_step + c_seq·S (see `model.steps.overheads`). Where operation tables are known the
+step takes what they say; the roofline tells what bounds it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,33 +14,10 @@ from model.knobs import Points
 from model.ops import Kind, Operation, StepLoad, operations
 from model.prediction import Floats
 from model.roofline import CPU, GPU, Efficiency, roofline_s
+from model.steps.overheads import overheads
 
 _SLOWEST_LINK = 16e9
 """Bytes per second of PCIe 3.0 x16: for devices that are joined by something that no source describes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Overheads:
-    """Seconds that an engine adds: per request (HTTP, queue), output token, layer and step, sequence and step, step."""
-
-    request_s: float
-    token_s: float
-    layer_s: float
-    sequence_s: float
-    step_s: float
-
-
-# A published joint fit to vLLM on H100: 15.6 ms per request, 46 µs per token, 32 µs per layer, 4.4 µs per sequence,
-# 126 µs per step. Several change sign between GPUs: the learned residual has the last word.
-_VLLM = Overheads(15.6e-3, 46e-6, 32e-6, 4.4e-6, 126e-6)
-# llama.cpp's server on 2 CPU cores, 45 M parameters in Q4_0: steps of 1, 4 and 8 sequences took 6.7, 11.7 and 18.2 ms.
-_LLAMA_CPP = Overheads(4e-3, 0.1e-3, 20e-6, 0.4e-3, 1e-3)
-OVERHEADS: Mapping[str, Overheads] = {"vllm": _VLLM, "sglang": _VLLM, "trtllm": _VLLM, "llamacpp": _LLAMA_CPP}
-
-
-def overheads(engine: str) -> Overheads:
-    """The priors of an engine, vLLM's for one that is not known."""
-    return OVERHEADS.get(engine, _VLLM)
 
 
 @dataclass(frozen=True)
@@ -56,6 +33,18 @@ class Step:
 
 def step(points: Points, load: StepLoad) -> Step:
     """The time of one step of each row."""
+    found = _on_roofline(points, load)
+    if points.tables is None:
+        return found
+    from model.steps.planned import planned_seconds
+
+    seconds = planned_seconds(points, load, points.tables, overheads(points.engine.name).between_kernels)
+    scale = seconds / found.seconds
+    parts = (found.compute_s, found.memory_s, found.message_s, found.overhead_s)
+    return Step(seconds, *(part * scale for part in parts))
+
+
+def _on_roofline(points: Points, load: StepLoad) -> Step:
     zero = np.zeros(len(points))
     compute, memory, message = zero.copy(), zero.copy(), zero.copy()
     for operation in operations(points, load):

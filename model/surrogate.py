@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,17 +16,20 @@ import numpy as np
 import numpy.typing as npt
 
 from model.architecture import Architecture
-from model.conditioning import NOISE_SD, condition, encode_both
+from model.conditioning import NOISE_SD, as_measured, condition, encode_both
 from model.derived import BASIS, derive, family_of, predictable
+from model.descriptors import PLACE_ROLES
 from model.feasibility import feasibility
-from model.history import Columns, training
-from model.lessons import Lessons
+from model.history import Columns, Ints, groups_of, size, training
+from model.lessons import NOTHING_LEARNED, Lessons
+from model.load import Load
 from model.prediction import Bools, Estimate, Floats, GridPrediction
 from model.question import Analysis, Question, analyse
 from model.residual import familiarity
 from model.scenario import ScenarioIndex, ScenarioRows
+from model.tables.shelf import Shelf
 from perfdb.facts.models import canonical_model
-from perfdb.records import Provenance
+from perfdb.records import Grid, Provenance
 
 __all__ = ["Question", "Surrogate"]
 
@@ -41,6 +44,41 @@ def _near_capacity(found: Analysis) -> Floats:
     """sd of log waiting time that an error in the capacity causes, `n`: near it seconds may be minutes."""
     rho = found.serving.utilisation
     return np.where(found.points.load.is_open, 1.5 * np.exp(-(((rho - 1.0) / 0.15) ** 2)), 0.0)
+
+
+def _sums(found: Analysis, basis: Mapping[str, Estimate], free: Bools) -> dict[str, Estimate]:
+    """Latency as the sum of its measured parts, and by Little's law the throughput of the rows where that is `free`.
+
+    The parts are wrong together: their standard deviations add up, each by its share.
+    """
+    ttft, tpot, load = basis["ttft_s"], basis["tpot_s"], found.points.load
+    decoding = np.where(load.osl > 1.0, tpot.log_mean + np.log(np.maximum(load.osl - 1.0, 1.0)), -np.inf)
+    total = np.logaddexp(ttft.log_mean, decoding)
+    sd = np.exp(ttft.log_mean - total) * ttft.log_sd + np.exp(decoding - total) * tpot.log_sd
+    analytic = {name: np.log(found.serving.metrics[name]) for name in ("e2e_s", "e2e_s_p90", "output_tps")}
+    rate, given = analytic["output_tps"] + analytic["e2e_s"] - total, basis["output_tps"]
+    return {
+        "e2e_s": Estimate(total, sd),
+        "e2e_s_p90": Estimate(total + analytic["e2e_s_p90"] - analytic["e2e_s"], sd),
+        "output_tps": Estimate(np.where(free, rate, given.log_mean), np.where(free, sd, given.log_sd)),
+    }
+
+
+def _akin(asked: Analysis, measured: Analysis) -> int:
+    """How many measured rows are of the groups that are asked for."""
+    groups = groups_of(asked.points)[0]
+    names, place = groups_of(measured.points)
+    return int(np.isin(place, [number for number, name in enumerate(names) if name in groups]).sum())
+
+
+def _have_places(asked: Grid, measured: Grid, found: Analysis) -> bool:
+    """Whether the descriptors say where each config lies among its group's rows: no other parameter differs."""
+    others = [p.name for p in found.points.engine.parameters.values() if p.role not in PLACE_ROLES]
+    for name in others:
+        columns = [grid.columns[name].tolist() for grid in (asked, measured) if name in grid.columns]
+        if len(columns) == 1 or len({value for column in columns for value in column}) > 1:
+            return False
+    return True
 
 
 def _provenance(is_measured: Bools, learned: bool) -> npt.NDArray[Any]:
@@ -61,19 +99,31 @@ def _consistent(basis: Mapping[str, Estimate], is_measured: Bools) -> dict[str, 
 
 @dataclass(frozen=True)
 class Surrogate:
-    """What the database taught. `history` holds its rows; they are learned from when a question first needs them."""
+    """What the database taught. `history` holds its rows; they are learned from when a question first needs them.
+
+    The analytic model takes the operation tables of `shelf`, where it has any.
+    """
 
     history: Columns
+    elder: Surrogate | None = None
+    shelf: Shelf | None = None
     _lessons: dict[Architecture | None, Lessons] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, history: Columns) -> Surrogate:
+    def fit(cls, history: Columns, shelf: Shelf | None = None) -> Surrogate:
         """Learn from rows: columns of `perfdb.batch.CONTEXT` and one float column per metric ("ttft_s", "ttft_s_p50").
 
         An empty mapping is a database without measurements. Rows whose model, platform or load is not known teach
         nothing; `lessons(question).training.skipped` counts them by reason.
         """
-        return cls(history)
+        return cls(history, shelf=shelf)
+
+    def taught(self, rows: Columns) -> Surrogate:
+        """This surrogate with further rows (columns as those of `history`), without fitting anew what all groups have
+        in common: the rows tell of their own groups only."""
+        known = size(self.history)
+        joined = {name: np.concatenate([self.history[name], rows[name]]) for name in rows} if known else rows
+        return Surrogate(joined, self, self.shelf)
 
     @cached_property
     def _index(self) -> ScenarioIndex:
@@ -84,24 +134,33 @@ class Surrogate:
         model = question.architecture
         key = None if canonical_model(model.name) else model
         if key not in self._lessons:
-            self._lessons[key] = Lessons(training(self.history, key))
+            self._lessons[key] = self._learned_from(question, key)
         return self._lessons[key]
 
-    def predict(self, question: Question, metrics: Sequence[str] = ()) -> GridPrediction:
+    def _learned_from(self, question: Question, key: Architecture | None) -> Lessons:
+        if self.elder is None:
+            return Lessons(training(self.history, key, self.shelf))
+        known = size(self.elder.history)
+        data = training({name: values[known:] for name, values in self.history.items()}, key, self.shelf)
+        return Lessons(replace(data, rows=data.rows + known), self.elder.lessons(question))
+
+    def predict(self, question: Question, metrics: Sequence[str] = (), load: Load | None = None) -> GridPrediction:
         """Estimates for every config, with what was measured in this scenario taken into account.
 
         Args:
             question: what to predict.
             metrics: names of `model.derived.PREDICTED`, latencies also with a statistic ("ttft_s_p99"); without any,
                 all that can be predicted.
+            load: a load for each config, of the workload's lengths and arrival process, instead of the workload's own.
 
         Raises:
             InputError: the workload or a parameter's value cannot be right, or a metric cannot be predicted.
         """
-        found = analyse(question)
+        question = replace(question, shelf=question.shelf or self.shelf)
+        found = analyse(question, load=load)
         rows = self._index.rows(question)
         lessons = self.lessons(question)
-        basis, learned = self._corrected(lessons, question, found, rows)
+        basis, learned = self._corrected(lessons, question, found)
         validated = learned and lessons.validated
         is_measured = np.zeros(len(question.grid), bool)
         if rows is not None:
@@ -115,11 +174,12 @@ class Surrogate:
         return GridPrediction(estimates, feasible, found.memory.headroom, why, provenance, validated)
 
     def _corrected(
-        self, lessons: Lessons, question: Question, found: Analysis, rows: ScenarioRows | None
+        self, lessons: Lessons, question: Question, found: Analysis, own: Ints = _NO_ROWS
     ) -> tuple[dict[str, Estimate], bool]:
-        """Analytic metrics with the residual learned from all rows but this scenario's own; whether there were any."""
-        own = _NO_ROWS if rows is None else rows.rows
-        corrections = lessons.corrections(question.group, found.features, own)
+        """Analytic metrics with the residual learned from all rows but `own`; whether there were any."""
+        corrections = NOTHING_LEARNED
+        if lessons.learned:
+            corrections = lessons.corrections(*groups_of(found.points), found.features, own)
         # at a rate of its own a deployment serves what is offered, but for those that cannot keep up
         follows = found.points.load.is_open & (found.serving.utilisation < 1.0)
         near_capacity = _near_capacity(found)
@@ -133,6 +193,9 @@ class Surrogate:
             widened = correction.sd if correction.learned else correction.sd * wider
             sd = np.hypot(widened, near_capacity) if family in _QUEUES else widened
             basis[name] = Estimate(mean, np.where(is_given, NOISE_SD, sd))
+        parts = (corrections["ttft_s"], corrections["tpot_s"])
+        if corrections["e2e_s"].stands_in and all(part.learned and not part.stands_in for part in parts):
+            basis |= _sums(found, basis, ~follows)
         return basis, any(correction.learned for correction in corrections.values())
 
     def _conditioned(
@@ -143,12 +206,18 @@ class Surrogate:
         basis: Mapping[str, Estimate],
         rows: ScenarioRows,
     ) -> tuple[dict[str, Estimate], Bools]:
-        here = analyse(question, rows.grid, rows.load)
-        rows_basis, learned = self._corrected(lessons, question, here, rows)
+        """`basis` with the scenario's own rows. A few of them, where the group's rows tell of each other, stay among
+        those; else a process of their own, over a basis without them, follows the parameters of the config."""
         encoded = encode_both(question, rows, found.points.engine, found.points.load.amount)
-        validated = learned and lessons.validated
-        answers, is_measured = {}, np.zeros(len(question.grid), bool)
-        for name in BASIS:
-            answers[name], own = condition(basis[name], rows_basis[name], rows.measured[name], encoded, validated)
-            is_measured |= own
-        return answers, is_measured
+        here = analyse(question, rows.grid, rows.load)
+        if lessons.validated and _akin(found, here) < _ENOUGH_OWN and _have_places(question.grid, rows.grid, found):
+            answers = {name: as_measured(basis[name], rows.measured[name], encoded) for name in BASIS}
+        else:
+            before, _ = self._corrected(lessons, question, found, rows.rows)
+            there, learned = self._corrected(lessons, question, here, rows.rows)
+            checked = learned and lessons.validated
+            answers = {
+                name: condition(before[name], there[name], rows.measured[name], encoded, checked) for name in BASIS
+            }
+        is_measured = np.any([own for _, own in answers.values()], axis=0)
+        return {name: estimate for name, (estimate, _) in answers.items()}, is_measured

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from model.compiled import njit
 from model.prediction import Floats
 
 Ints32 = npt.NDArray[np.int32]
 Floats32 = npt.NDArray[np.float32]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True)
 def add_up(rows: Floats32, roots: Ints32, feature: Ints32, threshold: Floats32, left: Ints32) -> Floats:
     """Sum of the leaves that each row falls into, `n`. Rows are the outer loop: a row stays in cache over all trees."""
     total = np.zeros(rows.shape[0])

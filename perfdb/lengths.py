@@ -1,90 +1,153 @@
-"""Request lengths in the field's notation: D(96,24) fixed, N(480,240)/(300,150) normal, U(1,9)/(1,9) uniform."""
+"""Request lengths in the field's notation, prompts and answers apart.
+
+| form | lengths |
+| --- | --- |
+| D(96,24) | fixed |
+| N(480,240)/(300,150) | normal: mean and standard deviation, cut at 1 token and at 3 deviations |
+| U(1,9)/(2,8), U(9,8) | uniform from the first to the second, or from 1 |
+| Q(5,80,900)/(1,20,300) | quantiles at equal steps from least to most, linear between |
+| 0.7 D(96,24) + 0.3 D(4000,200) | each request of one of these, by weight |
+"""
 
 from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from perfdb.errors import InputError
 from perfdb.records import Workload
 
-_NUMBER = r"\s*(\d+(?:\.\d+)?)\s*"
-_PAIR = rf"\({_NUMBER},{_NUMBER}\)"
-_FORM = re.compile(rf"\s*([DNU])\s*{_PAIR}\s*(?:/\s*{_PAIR})?\s*", re.IGNORECASE)
+_NUMBER = r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
+_LIST = rf"\(\s*({_NUMBER}(?:\s*,\s*{_NUMBER})+)\s*\)"
+_FORM = re.compile(rf"\s*(?:({_NUMBER})\s*\*?\s*)?([DNUQ])\s*{_LIST}\s*(?:/\s*{_LIST})?\s*", re.IGNORECASE)
 _SIGMAS = 3.0
+_MOST = 2.0**40
+_EXPECTED = "D(96,24), N(480,240)/(300,150), U(1,9)/(1,9), Q(5,80,900)/(1,20,300), or 0.7 D(96,24) + 0.3 D(4000,200)"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One distribution: `prompt` and `answer` are (mean, deviation) for kind N, else quantiles at equal steps."""
+
+    kind: str
+    prompt: tuple[float, ...]
+    answer: tuple[float, ...]
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether every length it can give is at least one token, and no range is empty."""
+        sides = (self.prompt, self.answer)
+        if self.kind == "N":
+            return all(1 <= mean <= _MOST and deviation <= _MOST for mean, deviation in sides)
+        return all(side[0] >= 1 and side[-1] <= _MOST and all(a <= b for a, b in pairwise(side)) for side in sides)
+
+    def pair(self, draw: random.Random) -> tuple[int, int]:
+        """One request: prompt tokens, answer tokens."""
+        return self._one(self.prompt, draw), self._one(self.answer, draw)
+
+    def _one(self, side: tuple[float, ...], draw: random.Random) -> int:
+        if self.kind == "N":
+            return max(1, min(round(draw.gauss(*side)), self.longest(side)))
+        if self.kind == "Q":
+            at = draw.random() * (len(side) - 1)
+            low = int(at)
+            return round(side[low] + (at - low) * (side[low + 1] - side[low]))
+        return draw.randint(round(side[0]), round(side[1]))
+
+    def mean(self, side: tuple[float, ...]) -> float:
+        """Mean tokens of `prompt` or `answer`."""
+        return side[0] if self.kind == "N" else (sum(side) - (side[0] + side[-1]) / 2) / (len(side) - 1)
+
+    def longest(self, side: tuple[float, ...]) -> int:
+        """The most tokens of `prompt` or `answer`."""
+        return round(side[0] + _SIGMAS * side[1]) if self.kind == "N" else round(side[-1])
+
+    def __str__(self) -> str:
+        if self.kind == "D":
+            return f"D({self.prompt[0]:.12g},{self.answer[0]:.12g})"
+        sides = (",".join(f"{number:.12g}" for number in side) for side in (self.prompt, self.answer))
+        return "{}({})/({})".format(self.kind, *sides)
 
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Tokens of prompts and answers: `prompt` and `answer` are (mean, deviation) for kind N, (least, most) else."""
+    """Tokens of prompts and answers: shapes with their weights, which add up to 1."""
 
-    kind: str
-    prompt: tuple[float, float]
-    answer: tuple[float, float]
+    parts: tuple[tuple[float, Shape], ...]
 
     @classmethod
     def parse(cls, text: str) -> Lengths:
-        """Read the notation. U(a,b) alone means U(1,a)/(1,b); N is cut at 1 token and at 3 standard deviations.
+        """Read the notation.
 
         Raises:
             InputError: the text is not of that form, or a range is empty.
         """
-        found = _FORM.fullmatch(text)
-        kind = found[1].upper() if found else ""
-        if not found or (kind == "D" and found[4]) or (kind == "N" and not found[4]):
-            raise InputError.at(
-                f"lengths {text!r}", "not a distribution", "D(96,24), N(480,240)/(300,150) or U(1,9)/(1,9)"
-            )
-        one, two = float(found[2]), float(found[3])
-        if kind == "D":
-            return cls(kind, (one, one), (two, two)).checked(text)
-        if found[4] is None:
-            return cls(kind, (1.0, one), (1.0, two)).checked(text)
-        return cls(kind, (one, two), (float(found[4]), float(found[5]))).checked(text)
+        # a plus inside a number (1e+3) joins no parts
+        found = [_part(text, part) for part in re.split(r"\+(?!\d+\s*[,)])", text)]
+        total = sum(weight for weight, _ in found)
+        if not total > 0:
+            raise InputError.at(f"lengths {text[:80]!r}", "no weight above 0", _EXPECTED)
+        return cls(tuple((weight / total, shape) for weight, shape in found))
 
-    def checked(self, text: str) -> Lengths:
-        """Itself, if every length it can give is at least one token.
-
-        Raises:
-            InputError: it is not so.
-        """
-        for least, most in (self.prompt, self.answer):
-            if least < 1 or (self.kind != "N" and most < least):
-                raise InputError.at(f"lengths {text!r}", "an empty range", "lengths of at least 1, least before most")
-        return self
+    def __str__(self) -> str:
+        """The notation, such that `parse` reads the same lengths again."""
+        if len(self.parts) == 1:
+            return str(self.parts[0][1])
+        return " + ".join(f"{weight:.12g} {shape}" for weight, shape in self.parts)
 
     def sample(self, n: int, seed: int) -> list[tuple[int, int]]:
         """`n` pairs (prompt tokens, answer tokens); the same for the same seed."""
         draw = random.Random(f"lengths {seed}")
-        return [(self._one(self.prompt, draw), self._one(self.answer, draw)) for _ in range(n)]
-
-    def _one(self, pair: tuple[float, float], draw: random.Random) -> int:
-        if self.kind == "N":
-            return max(1, min(round(draw.gauss(*pair)), _most(self.kind, pair)))
-        return draw.randint(round(pair[0]), round(pair[1]))
+        if len(self.parts) == 1:
+            [(_, shape)] = self.parts
+            return [shape.pair(draw) for _ in range(n)]
+        weights = [weight for weight, _ in self.parts]
+        return [draw.choices(self.parts, weights)[0][1].pair(draw) for _ in range(n)]
 
     @property
     def isl(self) -> float:
         """Mean input length, tokens."""
-        return _mean(self.kind, self.prompt)
+        return sum(weight * shape.mean(shape.prompt) for weight, shape in self.parts)
 
     @property
     def osl(self) -> float:
         """Mean output length, tokens."""
-        return _mean(self.kind, self.answer)
+        return sum(weight * shape.mean(shape.answer) for weight, shape in self.parts)
 
     def most(self) -> tuple[int, int]:
         """The longest prompt and the longest answer that it can give."""
-        return _most(self.kind, self.prompt), _most(self.kind, self.answer)
+        shapes = [shape for _, shape in self.parts]
+        return max(each.longest(each.prompt) for each in shapes), max(each.longest(each.answer) for each in shapes)
 
 
-def _mean(kind: str, pair: tuple[float, float]) -> float:
-    return sum(pair) / 2 if kind == "U" else pair[0]
+def _part(text: str, part: str) -> tuple[float, Shape]:
+    where = f"lengths {text[:80]!r}"
+    found = _FORM.fullmatch(part)
+    kind = found[2].upper() if found else ""
+    one, two = (_numbers(found[place]) for place in (3, 4)) if found else ((), ())
+    if not found or not _fits(kind, one, two):
+        raise InputError.at(where, "not a distribution", _EXPECTED)
+    if kind == "D":
+        one, two = (one[0], one[0]), (one[1], one[1])
+    elif not two:
+        one, two = (1.0, one[0]), (1.0, one[1])
+    shape = Shape(kind, one, two)
+    if not shape.is_possible:
+        raise InputError.at(where, "an empty range", "lengths from 1 to 1e12, least before most")
+    return float(found[1] or 1.0), shape
 
 
-def _most(kind: str, pair: tuple[float, float]) -> int:
-    return round(pair[0] + _SIGMAS * pair[1]) if kind == "N" else round(pair[1])
+def _fits(kind: str, one: Sequence[float], two: Sequence[float]) -> bool:
+    if kind == "Q":
+        return len(one) > 1 and len(two) > 1
+    return len(one) == 2 and len(two) in {"D": (0,), "N": (2,), "U": (0, 2)}[kind]
+
+
+def _numbers(text: str | None) -> tuple[float, ...]:
+    return tuple(float(number) for number in text.split(",")) if text else ()
 
 
 def lengths_of(workload: Workload) -> Lengths:
@@ -97,8 +160,7 @@ def lengths_of(workload: Workload) -> Lengths:
         return Lengths.parse(workload.lengths)
     if workload.isl is None or workload.osl is None:
         raise InputError.at("workload", "it has no lengths", "isl and osl, or lengths such as D(96,24)")
-    isl, osl = round(workload.isl), round(workload.osl)
-    return Lengths("D", (isl, isl), (osl, osl)).checked(f"D({isl},{osl})")
+    return Lengths.parse(f"D({round(workload.isl)},{round(workload.osl)})")
 
 
 def longest(workload: Workload) -> tuple[int, int]:

@@ -244,6 +244,18 @@ def canonical_dtype(word: str) -> str | None:
     return _DTYPES.get(word.strip().lower())
 
 
+@dataclass(frozen=True, slots=True)
+class OperationSet:
+    """`rows` measurements of one operation on one platform in the same formats; None where the source did not say."""
+
+    engine: str | None
+    engine_version: str | None
+    op: str
+    dtype: str | None
+    kv_dtype: str | None
+    rows: int
+
+
 @dataclass(frozen=True)
 class OperationTable:
     """n measured operations as columns: texts are objects (None where unknown), numbers float64 (NaN).

@@ -10,8 +10,8 @@ import itertools
 import math
 
 import numpy as np
-from numba import njit
 
+from model.compiled import njit
 from model.prediction import Floats
 from search.frontier import non_dominated
 from search.plan import Ints

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
+from model.compiled import njit
 from model.prediction import Bools, Floats
 from perfdb.metrics import Direction
 from search.objective import Objective, complete

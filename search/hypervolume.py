@@ -6,8 +6,8 @@ Losses throughout: smaller is better, n points, k objectives, `reference` is `k`
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from model.compiled import njit
 from model.prediction import Floats
 from search.frontier import non_dominated
 

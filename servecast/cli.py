@@ -9,7 +9,22 @@ from typing import Annotated
 import typer
 
 from perfdb.errors import ServecastError
-from servecast.commands import database, demo, facts, importing, replay, simulate, suggest, tune, whatif
+from servecast.commands import (
+    accuracy,
+    capacity,
+    database,
+    demo,
+    facts,
+    importing,
+    ops,
+    replay,
+    simulate,
+    suggest,
+    tune,
+    whatif,
+    workload,
+)
+from servecast.start import INTERRUPTED
 
 app = typer.Typer(
     name="servecast",
@@ -22,16 +37,18 @@ app.command("demo")(demo.demo)
 app.command("import")(importing.import_files)
 app.command("whatif")(whatif.whatif)
 app.command("simulate")(simulate.simulate)
+app.command("capacity")(capacity.capacity)
+app.command("ops")(ops.ops)
+app.command("accuracy")(accuracy.accuracy)
 app.command("tune")(tune.tune)
 app.command("suggest")(suggest.suggest)
 app.command("record")(suggest.record)
 app.command("replay")(replay.replay)
+app.add_typer(workload.app, name="workload")
 app.add_typer(database.app, name="db")
 app.command("models")(facts.models)
 app.command("platforms")(facts.platforms)
 app.command("engines")(facts.engines)
-
-INTERRUPTED = 130
 
 
 def _version(asked: bool) -> None:
@@ -52,15 +69,20 @@ def root(
 
 
 def run() -> None:
-    """Run the command line; errors of the product become one sentence on stderr and an exit code."""
+    """Run the command line; errors of the product become one sentence on stderr and an exit code.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C.
+    """
     try:
         app()
     except ServecastError as error:
         sys.stderr.write(f"servecast: {error}\n")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("servecast: interrupted; whatever was recorded is kept, the same command goes on from there\n")
-        sys.exit(INTERRUPTED)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # what typer makes of Ctrl-C, without a word
+            raise KeyboardInterrupt from ended
+        raise
     except BrokenPipeError:
         # The reader of our output has gone (head, less): nothing is left to say, and Python must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

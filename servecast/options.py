@@ -10,6 +10,7 @@ import typer
 import yaml
 
 from perfdb.errors import InputError
+from perfdb.paths import is_there
 
 if TYPE_CHECKING:
     from perfdb.records import Scalar
@@ -29,6 +30,15 @@ def open_store(path: Path, wait_s: float) -> Store:
     from servecast.output import note
 
     return Store(path, wait_s=wait_s, on_wait=note)
+
+
+def open_existing(path: Path, wait_s: float) -> Store:
+    """The database at `path`, to look into: where there is none that is said, and it is read as an empty one."""
+    from servecast.output import note
+
+    if not is_there(path):
+        note(f"warning: {path}: no such database; it is read as an empty one")
+    return open_store(path, wait_s)
 
 
 def pairs(given: Iterable[str] | None, flag: str) -> dict[str, str]:

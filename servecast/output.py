@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from perfdb.texts import printable
+
 if TYPE_CHECKING:
     from perfdb.records import Interval
+
+
+_FOLDED_CELLS = 2000
+"""Folding a larger table takes minutes, and nobody could read it."""
 
 
 def emit_json(document: object) -> None:
@@ -41,21 +48,35 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Print a table to stdout; numbers stand right, at their natural precision."""
+    """Print a table to stdout; numbers stand right, at their natural precision.
+
+    A row is one line, however long; only a short table on a terminal that is too narrow is folded into it.
+    """
+    if title:
+        print(title)
+    texts = [[printable(cell_text(cell)) for cell in row] for row in rows]
+    right = [all(_is_number(row[i]) for row in texts) for i in range(len(columns))]
+    names = [printable(name) for name in columns]
+    widths = [max(map(len, column)) for column in zip(names, *texts, strict=True)]
+    is_narrow = sys.stdout.isatty() and sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns
+    if is_narrow and len(texts) * len(names) <= _FOLDED_CELLS:
+        _print_folded(names, texts, right)
+        return
+    for row in [names, *texts]:
+        cells = zip(row, widths, right, strict=True)
+        print("  ".join(text.rjust(width) if is_right else text.ljust(width) for text, width, is_right in cells))
+
+
+def _print_folded(names: Sequence[str], texts: Sequence[Sequence[str]], right: Sequence[bool]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    if title:
-        print(title)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    texts = [[cell_text(cell) for cell in row] for row in rows]
-    numeric = [all(_is_number(row[i]) for row in texts) for i in range(len(columns))]
-    for name, right in zip(columns, numeric, strict=True):
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    table = Table(box=None, pad_edge=False)
+    for name, is_right in zip(names, right, strict=True):
+        table.add_column(name, justify="right" if is_right else "left", overflow="fold")
     for row in texts:
         table.add_row(*row)
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width, markup=False, highlight=False).print(table)
+    Console(markup=False, highlight=False).print(table)
 
 
 def cell_text(cell: object) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +19,16 @@ from perfdb.facts.engines import engine
 from perfdb.facts.platforms import platform
 from perfdb.lengths import Lengths
 from perfdb.records import Arrival, Grid, Scalar, Target, Workload
+from servecast.kernel_tables import tables_of
 from servecast.output import cell_text, print_table
 from servecast.space import devices_of
+
+if TYPE_CHECKING:
+    from model.knobs import Points
+    from model.simulate.costs import StepCosts
+    from model.simulate.trace import Trace
+    from model.simulate.traffic import Traffic
+    from perfdb.store import Store
 
 
 @dataclass(frozen=True)
@@ -32,9 +40,10 @@ class Simulation:
     engine: str
     sets: Mapping[str, Scalar]
     trace: Path | None = None
-    workload: Workload | None = None
+    workload: Workload | Traffic | None = None
     requests: int = 1000
     seed: int = 0
+    store: Store | None = None
 
 
 def simulate(asked: Simulation) -> dict[str, Any]:
@@ -44,13 +53,8 @@ def simulate(asked: Simulation) -> dict[str, Any]:
         InputError: a parameter, the load or a request cannot be served. FileError: the trace cannot be read.
         UnknownNameError: the model, platform, engine or a parameter is not known.
     """
-    from model.simulate.engine import engine_settings
-    from model.simulate.run import simulate as run
-    from model.simulate.run import summary
-    from model.simulate.tabulate import step_costs
-    from model.simulate.trace import sampled
     from model.simulate.trace_files import read_trace
-    from model.step import overheads
+    from model.simulate.traffic import sampled
 
     if asked.trace is not None:
         trace = read_trace(asked.trace)
@@ -58,23 +62,56 @@ def simulate(asked: Simulation) -> dict[str, Any]:
         trace = sampled(asked.workload, asked.requests, asked.seed)
     else:
         raise InputError.at("load", "neither a trace nor a scenario", "one of them")
-    facts = engine(asked.engine)
-    config = {facts.parameter(name).name: value for name, value in asked.sets.items()}
-    chosen = config or {next(iter(facts.parameters)): None}
-    grid = Grid.of([chosen])
-    hardware, architecture = platform(asked.platform), resolve_model(asked.model)
+    return server_of(asked.model, asked.platform, asked.engine, asked.sets, trace, asked.store).serve(trace)
+
+
+@dataclass(frozen=True)
+class Server:
+    """One config on its hardware, ready to serve one trace after the other."""
+
+    points: Points
+    config: Mapping[str, Scalar]
+    costs: StepCosts
+
+    def serve(self, trace: Trace) -> dict[str, Any]:
+        """What users would have measured, with the blocks of the cache and the CPU seconds of the simulation.
+
+        Raises:
+            InputError: a request cannot be served.
+        """
+        from model.simulate.engine import engine_settings
+        from model.simulate.run import simulate as run
+        from model.simulate.run import summary
+        from model.steps.overheads import overheads
+
+        settings, added = engine_settings(self.points, self.config, trace), overheads(self.points.engine.name)
+        started = time.process_time()
+        answer = summary(run(trace, settings, self.costs), added.request_s, added.token_s)
+        return {**answer, "kv_blocks": settings.num_blocks, "cpu_s": time.process_time() - started}
+
+
+def server_of(
+    model: str, on: str, by: str, sets: Mapping[str, Scalar], trace: Trace, store: Store | None = None
+) -> Server:
+    """The config `sets` of engine `by` ("vllm", "vllm:0.24.0") serving `model` on platform `on`.
+
+    Steps take what the operation tables of `store` say; requests are like those of `trace`.
+
+    Raises:
+        InputError: a parameter cannot be right. UnknownNameError: the model, platform, engine or a parameter is not
+            known.
+    """
+    from model.steps.config import step_costs
+
+    name, _, version = by.partition(":")
+    facts = engine(name)
+    config = {facts.parameter(name).name: value for name, value in sets.items()}
+    grid = Grid.of([config or {next(iter(facts.parameters)): None}])
+    hardware, architecture = platform(on), resolve_model(model)
     mean = Workload(isl=float(trace.prompt.mean()), osl=float(trace.output.mean()), concurrency=1)
-    devices = int(devices_of(grid, facts)[0])
-    question = Question(
-        Target(architecture.name, hardware.name, facts.name, devices), architecture, hardware, mean, grid
-    )
-    points = question.resolve(grid, load_of(mean, 1))
-    settings = engine_settings(points, config, trace)
-    costs, added = step_costs(points), overheads(facts.name)
-    started = time.process_time()
-    served = run(trace, settings, costs)
-    answer = summary(served, added.request_s, added.token_s)
-    return {**answer, "kv_blocks": settings.num_blocks, "cpu_s": time.process_time() - started}
+    target = Target(architecture.name, hardware.name, facts.name, int(devices_of(grid, facts)[0]))
+    points = Question(target, architecture, hardware, mean, grid).resolve(grid, load_of(mean, 1))
+    return Server(points, config, step_costs(points, tables_of(hardware, facts.name, version or None, store)))
 
 
 def scenario_of(text: str, rate: float | None, concurrency: int | None) -> Workload:

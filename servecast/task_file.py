@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from perfdb.errors import FileError, InputError
+from perfdb.errors import InputError
+from servecast.documents import first_problem, read_document
 from servecast.spec import TaskSpec
 
 
@@ -24,37 +24,7 @@ def parse_task(given: object, where: str) -> TaskSpec:
     try:
         return TaskSpec.model_validate(given)
     except ValidationError as error:
-        raise InputError(_first_problem(error, where)) from None
-
-
-_TYPE_NAMES = {"bool", "int", "float", "str", "none", "literal"}
-"""Parts of a path that name a branch of a union, which no task file shows."""
-
-
-def _first_problem(error: ValidationError, where: str) -> str:
-    problem = error.errors()[0]
-    parts = [str(part) for part in problem["loc"]]
-    path = ".".join(part for part in parts if "[" not in part and part not in _TYPE_NAMES) or "task"
-    text = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        text = f"unknown field; known: {', '.join(TaskSpec.model_fields)}" if "." not in path else "unknown field"
-    elif problem["type"] == "missing":
-        text = "is missing"
-    more = len(error.errors()) - 1
-    return f"{where}: {path}: {text}" + (f" (and {more} more)" if more else "")
-
-
-class _OnceLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice, where YAML itself would quietly take the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """See `yaml.SafeLoader`."""
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        raise InputError(first_problem(error, where, "task", TaskSpec.model_fields)) from None
 
 
 def load_task(path: Path) -> TaskSpec:
@@ -63,24 +33,31 @@ def load_task(path: Path) -> TaskSpec:
     Raises:
         FileError: it cannot be read. InputError: a field is wrong.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise FileError(f"{path}: cannot be read ({reason}); expected a task file in YAML or JSON") from None
-    return parse_task(_parse_text(text, path), str(path))
+    given = read_document(path, "a task file")
+    load = given.get("load") if isinstance(given, dict) else None
+    if isinstance(given, dict) and isinstance(load, dict) and "workload" in load:
+        given = {**given, "load": _with_workload(load, path)}
+    return parse_task(given, str(path))
 
 
-def _parse_text(text: str, path: Path) -> object:
-    if path.suffix == ".json":
-        try:
-            return json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}: line {error.lineno}: {error.msg}; expected JSON") from None
-    try:
-        return yaml.load(text, Loader=_OnceLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}: " if mark else ""
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise InputError(f"{path}: {line}{problem}; expected YAML") from None
+def _with_workload(load: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """A task's load with the lengths of its workload file, and the file's arrivals where the task says none."""
+    from servecast.workloads import read_workload
+
+    where, name = f"{path}: load.workload", load["workload"]
+    if not isinstance(name, str):
+        raise InputError.at(where, f"{name!r} is no path", "a workload file, relative to the task's folder")
+    twice = [field for field in ("lengths", "isl", "osl") if field in load]
+    if twice:
+        raise InputError.at(where, f"{', '.join(twice)} beside it", "one of both")
+    traffic = read_workload(path.parent / name)
+    own = {field for field in ("concurrency", "request_rate") if field in load}
+    if own:
+        traffic = traffic.under(rate=1.0) if "request_rate" in own else traffic.under(concurrency=1)
+    plain, left_out = traffic.plain()
+    if left_out:
+        raise InputError.at(where, f"{name} has {', '.join(left_out)}", "lengths and a load: no client here sends more")
+    loads = {} if own else {"concurrency": plain.concurrency, "request_rate": plain.request_rate}
+    found = {"lengths": plain.lengths, "arrival": str(plain.arrival), **loads}
+    said = {field: value for field, value in load.items() if field != "workload"}
+    return {**{field: value for field, value in found.items() if value is not None}, **said}

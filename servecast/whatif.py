@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
@@ -15,14 +15,15 @@ import numpy.typing as npt
 
 from model.architecture import resolve_model
 from model.prediction import Estimate, GridPrediction
-from model.question import Question
+from model.question import Question, analyse
 from model.surrogate import Surrogate
 from perfdb.errors import InputError
-from perfdb.facts.engines import engine
+from perfdb.facts.engines import EngineFacts, engine
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid, Scalar, Target, Workload
 from perfdb.store import Store
 from search.space import ConfigSpace, Parameter
+from servecast.kernel_tables import shelf_of
 from servecast.output import cell_text, note, print_table
 from servecast.space import devices_of
 
@@ -50,7 +51,7 @@ def _fitted(store: Store, _identity: object, without_run: str | None) -> Surroga
     if without_run is not None and len(history["run_id"]):
         keep = np.array([run != without_run for run in history["run_id"]], dtype=bool)
         history = {name: column[keep] for name, column in history.items()}
-    return Surrogate.fit(history)
+    return Surrogate.fit(history, shelf_of(store))
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,28 @@ class WhatIf:
     sets: Mapping[str, tuple[Scalar, ...]]
     devices: int | None = None
 
+    @property
+    def version(self) -> str | None:
+        """The engine's version, if one was given."""
+        return self.engine.partition(":")[2] or None
+
+    @property
+    def facts(self) -> EngineFacts:
+        """The engine, named "engine" or "engine:version".
+
+        Raises:
+            UnknownNameError: it is not known.
+        """
+        return engine(self.engine.partition(":")[0])
+
     def grid(self) -> Grid:
         """The product of the values, n configs.
 
         Raises:
             UnknownNameError: the engine has no such parameter. InputError: there are too many combinations.
         """
-        known = engine(self.engine).parameters
-        sets = {engine(self.engine).parameter(name).name: values for name, values in self.sets.items()}
+        known = self.facts.parameters
+        sets = {self.facts.parameter(name).name: values for name, values in self.sets.items()}
         # A grid needs a column to have a row: without --set the engine's first parameter is left to the engine.
         chosen = sets or {next(iter(known)): (None,)}
         return ConfigSpace(
@@ -85,19 +100,21 @@ class WhatIf:
             UnknownNameError: the model, platform or engine is not known. ModelError, FileError: the model's files.
         """
         architecture, hardware = resolve_model(self.model), platform(self.platform)
-        needed = devices_of(grid, engine(self.engine))
+        needed = devices_of(grid, self.facts)
         if self.devices and needed.max() > self.devices:
             what = f"a config takes {needed.max()} devices (tp x pp x dp)"
             raise InputError.at(f"--devices {self.devices}", what, "as many devices as the largest config takes")
         devices = np.full(len(grid), self.devices) if self.devices else needed
         for count in np.unique(devices):
             rows = np.flatnonzero(devices == count)
-            target = Target(architecture.name, hardware.name, engine(self.engine).name, int(count))
+            target = Target(architecture.name, hardware.name, self.facts.name, int(count), self.version)
             yield rows, Question(target, architecture, hardware, self.workload, grid.take(rows))
 
 
-def whatif(asked: WhatIf, store: Store) -> dict[str, Any]:
+def whatif(asked: WhatIf, store: Store, explained: bool = False) -> dict[str, Any]:
     """Predict the product of the given values; returns the document of the command.
+
+    With `explained`, "explain" holds the config of the best throughput and where the time of its steps goes.
 
     Raises:
         See `WhatIf.grid`, `WhatIf.questions` and `model.surrogate.Surrogate.predict`.
@@ -109,7 +126,30 @@ def whatif(asked: WhatIf, store: Store) -> dict[str, Any]:
         answer = model.predict(question, SHOWN)
         for place, row in zip(places.tolist(), _rows(answer, question.grid if asked.sets else None), strict=True):
             rows[place] = row
-    return {"rows": rows, "configs": len(rows), "cpu_s": time.process_time() - started}
+    document = {"rows": rows, "configs": len(rows), "warnings": _warnings(asked, model)}
+    if explained:
+        document["explain"] = _explained(asked, grid, model, rows)
+    return {**document, "cpu_s": time.process_time() - started}
+
+
+def _warnings(asked: WhatIf, model: Surrogate) -> list[str]:
+    """What stands in for operations that were not measured."""
+    tables = model.shelf.of(platform(asked.platform), asked.facts.name, asked.version) if model.shelf else None
+    return sorted(tables.warnings.values()) if tables is not None else []
+
+
+def _explained(asked: WhatIf, grid: Grid, model: Surrogate, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    from model.steps.explain import explain
+    from servecast.kernel_tables import tables_of
+
+    best = max(range(len(rows)), key=lambda at: (rows[at]["feasible"], rows[at]["output_tps"]["mean"]))
+    _, question = next(asked.questions(grid.take(np.array([best]))))
+    found = analyse(replace(question, shelf=model.shelf))
+    hardware = question.platform
+    tables = found.points.tables or tables_of(hardware, asked.facts.name, asked.version, None)
+    parts = explain(found.points, 0, found.serving.active.item(), tables)
+    steps = {step: [asdict(share) for share in shares] for step, shares in parts.items()}
+    return {"config": rows[best].get("config", {}), "active": found.serving.active.item(), **steps}
 
 
 def _rows(answer: GridPrediction, grid: Grid | None) -> list[dict[str, Any]]:
@@ -161,6 +201,22 @@ def say_whatif(answer: Mapping[str, Any], most: int = 50) -> None:
     print_table(columns, table)
     if len(rows) > most:
         note(f"{len(rows) - most} more; --json prints all")
+    for warning in answer["warnings"]:
+        note(warning)
+    if "explain" in answer:
+        _say_explained(answer["explain"])
+
+
+def _say_explained(found: Mapping[str, Any]) -> None:
+    for step in ("prefill", "decode"):
+        of = "one prompt's chunk" if step == "prefill" else f"{found['active']:.0f} sequences"
+        total = sum(share["seconds"] for share in found[step])
+        table = [
+            [share["name"], f"{share['seconds'] * 1e3:.3f} ms", f"{share['share']:.1%}", share["provenance"]]
+            for share in found[step]
+        ]
+        title = f"\n{step} step of {of}: {total * 1e3:.2f} ms"
+        print_table([step, "time", "share", "from"], table, title)
 
 
 def _interval_text(interval: Mapping[str, float]) -> str:

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from model.compiled import njit
 
 Ints = npt.NDArray[np.int64]
 Ints32 = npt.NDArray[np.int32]

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from model.simulate.arrivals import Arrivals, answered, next_alone_s, next_in_turn_s, take_in_turn
 from model.simulate.blocks import Blocks
-from model.simulate.costs import Floats, StepCosts, decode_segment, step_s
+from model.simulate.costs import StepCosts, decode_segment, step_s
 from model.simulate.log import (
     PEAK,
     STRETCHES,
@@ -41,44 +42,43 @@ class Step(NamedTuple):
 
 @njit(cache=True)
 def serve(
-    settings: Settings, requests: Requests, costs: StepCosts, due: Floats, cap: int, skips: bool, engine: Engine
+    settings: Settings, requests: Requests, costs: StepCosts, arrivals: Arrivals, skips: bool, engine: Engine
 ) -> Served:
-    """Serve n requests in their order on a fresh engine; `due`, ascending, is when each may arrive at the earliest.
-
-    At most `cap` are in flight (a closed loop: the next comes when one is done), 0 is no limit. `skips` takes stretches
-    at once.
-    """
+    """Serve n requests as they arrive on a fresh engine; `skips` takes stretches at once."""
     state, blocks = engine
-    n, total = len(due), blocks.free[0]
-    book = new_book(n)
-    came, done, preemptions, now = 0, 0, 0, 0.0
-    while done < n:
+    due, cap, talks = arrivals.due, arrivals.cap, len(arrivals.follower) > 0
+    total, book = blocks.free[0], new_book(len(due))
+    came, done, preemptions, now, coming = 0, 0, 0, 0.0, due.min()
+    while done < len(due):
         if state.counts[RUNNING] + state.counts[WAITING] == 0:
-            now = max(now, due[came])
-        while came < n and due[came] <= now and (cap == 0 or came - done < cap):
-            book.arrived[came] = now if cap > 0 else due[came]
-            arrive(settings, requests, state, came)
+            now = max(now, coming)
+        while coming <= now:
+            request = take_in_turn(arrivals, now) if talks else came
+            book.arrived[request] = now if cap > 0 and not talks else due[request]
+            arrive(settings, requests, state, request)
             came += 1
+            coming = next_in_turn_s(arrivals) if talks else next_alone_s(due, cap, came, done)
         schedule(settings, requests, state, blocks)
         preemptions += state.counts[PREEMPTED]
         if state.counts[SCHEDULED] == 0 and state.counts[PREEMPTED] == 0:
-            if came == n or due[came] <= now:
-                break  # what waits can never run; it stays unanswered
-            now = due[came]
-            continue
+            now = coming
+            if now < np.inf:
+                continue
+            break  # what waits can never run; it stays unanswered
         book.counts[PEAK] = max(book.counts[PEAK], total - blocks.free[0])
         step = _step(requests, state, costs)
         book = with_room(book, state.counts[SCHEDULED])
         emitted = _stamp(requests, state, book, now, now + step.seconds)
         now += step.seconds
         finish_step(settings, requests, state, blocks)
-        for place in range(state.counts[FINISHED]):
-            book.last_s[state.finished[place]] = now
+        book.last_s[state.finished[: state.counts[FINISHED]]] = now
+        if talks:
+            answered(arrivals, state.finished, state.counts[FINISHED], now)
         done += state.counts[FINISHED]
+        coming = next_in_turn_s(arrivals) if talks else next_alone_s(due, cap, came, done)
         write(book, now, 1, step.seconds, step.seconds, emitted, total - blocks.free[0])
         if skips and _goes_on(state, step):
-            until = due[came] - now if came < n and (cap == 0 or came - done < cap) else np.inf
-            now = _skip(settings, requests, costs, engine, book, step, now, until)
+            now = _skip(settings, requests, costs, engine, book, step, now, coming - now)
     served: Served = closed(book, preemptions)
     return served
 

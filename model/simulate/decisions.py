@@ -69,6 +69,7 @@ def _requests(given: Sequence[Mapping[str, Any]]) -> Requests:
         np.arange(len(given), dtype=np.int64),
         np.maximum(group, 0),
         NO_SHARING,
+        np.arange(len(given), dtype=np.int64),
     )
 
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from model.simulate.arrivals import Arrivals, answered, next_alone_s, next_in_turn_s, take_in_turn
 from model.simulate.blocks import NONE, Ints, Ints32
-from model.simulate.costs import Floats, StepCosts, decode_segment, step_s
+from model.simulate.costs import StepCosts, decode_segment, step_s
 from model.simulate.fleet import (
     CACHED,
     DECODING,
@@ -44,53 +45,64 @@ from model.simulate.state import Requests, Settings
 
 
 class Chunks(NamedTuple):
-    """Prompts of one step: the first `counts[0]` of `request`, with so many `tokens` each."""
+    """Prompts of one step: the first `counts[0]` of `request`, with so many `tokens` each; and who is `done` after it,
+    the first `counts[1]`."""
 
     request: Ints32
     tokens: Ints
+    done: Ints32
     counts: Ints
 
 
 @njit(cache=True)
 def serve_fleet(
-    settings: Settings, requests: Requests, costs: StepCosts, due: Floats, cap: int, skips: bool, fleet: Fleet
+    settings: Settings, requests: Requests, costs: StepCosts, arrivals: Arrivals, skips: bool, fleet: Fleet
 ) -> Served:
     """As `clock.serve`, on a fresh fleet."""
-    n = len(due)
+    due, cap, talks = arrivals.due, arrivals.cap, len(arrivals.follower) > 0
     number, total = fleet.number, fleet.number[FREE]
-    book = new_book(n)
-    width = settings.seqs + 1
-    chunks = Chunks(np.empty(width, dtype=np.int32), np.empty(width, dtype=np.int64), np.zeros(1, dtype=np.int64))
-    came, done, now = 0, 0, 0.0
-    while done < n:
+    book = new_book(len(due))
+    chunks = _no_chunks(settings.seqs + 1)
+    came, done, now, coming = 0, 0, 0.0, due.min()
+    while done < len(due):
         if number[RUNS] + number[QUEUED] == 0:
-            now = max(now, due[came])
-        while came < n and due[came] <= now and (cap == 0 or came - done < cap):
-            book.arrived[came] = now if cap > 0 else due[came]
-            join_queue(fleet, came)
+            now = max(now, coming)
+        while coming <= now:
+            request = take_in_turn(arrivals, now) if talks else came
+            book.arrived[request] = now if cap > 0 and not talks else due[request]
+            join_queue(fleet, request)
             came += 1
+            coming = next_in_turn_s(arrivals) if talks else next_alone_s(due, cap, came, done)
         preempted = number[PREEMPTED]
         _schedule(settings, requests, fleet, chunks, book, now)
         book.counts[PEAK] = max(book.counts[PEAK], total - number[FREE])
         decodes = number[DECODING]
         if decodes + chunks.counts[0] == 0 and number[PREEMPTED] == preempted:
-            if came == n or due[came] <= now:
-                break  # what waits can never run; it stays unanswered
-            now = due[came]
-            continue
+            now = coming
+            if now < np.inf:
+                continue
+            break  # what waits can never run; it stays unanswered
         seconds = _seconds(costs, fleet, chunks)
         now += seconds
         book = with_room(book, chunks.counts[0])
-        left = _finish_decodes(settings, fleet, book, now) + _finish_prompts(
-            settings, requests, fleet, chunks, book, now
-        )
+        _finish_decodes(settings, fleet, chunks, book, now)
+        _finish_prompts(settings, requests, fleet, chunks, book, now)
+        left = chunks.counts[1]
         done += left
+        if talks:
+            answered(arrivals, chunks.done, left, now)
+        coming = next_in_turn_s(arrivals) if talks else next_alone_s(due, cap, came, done)
         write(book, now, 1, seconds, seconds, decodes, total - number[FREE])
         if skips and decodes > 0 and chunks.counts[0] + left + number[PREEMPTED] == preempted:
-            until = due[came] - now if came < n and (cap == 0 or came - done < cap) else np.inf
-            now = _skip(fleet, costs, book, now, until)
+            now = _skip(fleet, costs, book, now, coming - now)
     served: Served = closed(book, number[PREEMPTED])
     return served
+
+
+@njit(cache=True)
+def _no_chunks(width: int) -> Chunks:
+    tokens, counts = np.empty(width, dtype=np.int64), np.zeros(2, dtype=np.int64)
+    return Chunks(np.empty(width, dtype=np.int32), tokens, np.empty(width, dtype=np.int32), counts)
 
 
 @njit(cache=True, inline="always")
@@ -178,8 +190,8 @@ def _seconds(costs: StepCosts, fleet: Fleet, chunks: Chunks) -> float:
 
 
 @njit(cache=True, inline="always")
-def _finish_decodes(settings: Settings, fleet: Fleet, book: Book, now: float) -> int:
-    """A token for everyone who decodes; answers how many are done."""
+def _finish_decodes(settings: Settings, fleet: Fleet, chunks: Chunks, book: Book, now: float) -> None:
+    """A token for everyone who decodes; those who are done are noted."""
     number = fleet.number
     number[STEPS] += 1
     number[CACHED] += number[DECODING]
@@ -189,19 +201,19 @@ def _finish_decodes(settings: Settings, fleet: Fleet, book: Book, now: float) ->
         following = fleet.later[request]
         leave(settings, fleet, request)
         book.last_s[request] = now
+        chunks.done[left] = request
         left += 1
         request = following
     fleet.bucket[place] = NONE
-    return left
+    chunks.counts[1] = left
 
 
 @njit(cache=True, inline="always")
 def _finish_prompts(
     settings: Settings, requests: Requests, fleet: Fleet, chunks: Chunks, book: Book, now: float
-) -> int:
-    """A token for every prompt that is whole now; answers how many are done with it."""
+) -> None:
+    """A token for every prompt that is whole now; those who are done with it are noted."""
     number = fleet.number
-    left = 0
     for place in range(chunks.counts[0]):
         request = chunks.request[place]
         fleet.computed[request] += chunks.tokens[place]
@@ -220,8 +232,8 @@ def _finish_prompts(
         else:
             stop_running(settings, fleet, request)
             book.last_s[request] = now
-            left += 1
-    return left
+            chunks.done[chunks.counts[1]] = request
+            chunks.counts[1] += 1
 
 
 @njit(cache=True, inline="always")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from model.compiled import njit
 from model.simulate.blocks import Ints
 from model.simulate.costs import Floats
 

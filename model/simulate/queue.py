@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from numba import njit
-
+from model.compiled import njit
 from model.simulate.blocks import NONE
 from model.simulate.state import HEAD, TAIL, WAITING, Requests, Settings, State
 

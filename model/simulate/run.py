@@ -16,7 +16,7 @@ from model.simulate.state import EngineSettings, compiled, new_state
 from model.simulate.trace import Trace
 from perfdb.errors import InputError
 
-PERCENTILES = (50, 90, 99)
+PERCENTILES = (50, 90, 95, 99)
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,7 @@ def simulate(trace: Trace, settings: EngineSettings, costs: StepCosts, is_skippi
         InputError: a request can never be served: its prompt is longer than the model's context or the cache.
     """
     _check(trace, settings)
-    flags, requests = compiled(settings), trace.requests()
-    caches = settings.enable_prefix_caching and trace.shares
-    is_plain = not settings.is_priority and settings.long_prefill_token_threshold == 0
-    if is_plain and not caches and settings.max_num_seqs <= settings.max_num_batched_tokens:
-        fleet = new_fleet(requests, settings.num_blocks, settings.block_size)
-        served = serve_fleet(flags, requests, costs, trace.arrival_s, trace.cap, is_skipping, fleet)
-    else:
-        engine = new_state(settings, len(trace))
-        served = serve(flags, requests, costs, trace.arrival_s, trace.cap, is_skipping, engine)
+    served = _served(trace, settings, costs, is_skipping)
     stuck = np.flatnonzero(np.isnan(served.last_s))
     if len(stuck):
         raise InputError.at(
@@ -74,6 +66,23 @@ def simulate(trace: Trace, settings: EngineSettings, costs: StepCosts, is_skippi
             "chunked prefill, or max_num_batched_tokens for a prompt and its answer",
         )
     return Run(trace, settings, served)
+
+
+def _served(trace: Trace, settings: EngineSettings, costs: StepCosts, is_skipping: bool) -> Served:
+    """All requests advanced together where nothing can be found in the cache, else block by block.
+
+    A request that was preempted finds its own blocks again: that is known only once one was.
+    """
+    flags, requests = compiled(settings), trace.requests()
+    is_plain = not settings.is_priority and settings.long_prefill_token_threshold == 0
+    shares = settings.enable_prefix_caching and trace.shares
+    if is_plain and not shares and settings.max_num_seqs <= settings.max_num_batched_tokens:
+        fleet = new_fleet(requests, settings.num_blocks, settings.block_size)
+        served: Served = serve_fleet(flags, requests, costs, trace.arrivals(), is_skipping, fleet)
+        if not served.preemptions or not settings.enable_prefix_caching:
+            return served
+    exact: Served = serve(flags, requests, costs, trace.arrivals(), is_skipping, new_state(settings, len(trace)))
+    return exact
 
 
 def summary(run: Run, request_s: float = 0.0, token_s: float = 0.0) -> dict[str, Mapping[str, float] | float]:
@@ -111,6 +120,8 @@ def _described(values: Floats, weights: Floats) -> dict[str, float]:
 
 
 def _check(trace: Trace, settings: EngineSettings) -> None:
+    if trace.turns is not None and settings.is_priority:
+        raise InputError.at("trace", "conversations under the priority policy", "the policy fcfs")
     longest = int(trace.prompt.max())
     row = int(trace.prompt.argmax()) + 1
     if longest >= settings.max_model_len:

@@ -12,8 +12,8 @@ in the cache. A request that has computed all that it knows generates one more a
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from model.compiled import njit
 from model.simulate.blocks import NONE, Blocks, fill, find, hold, release, take
 from model.simulate.queue import chain_back, chain_front, peek, pop, push_heap
 from model.simulate.state import (
@@ -266,13 +266,13 @@ def _give_up_blocks(settings: Settings, state: State, blocks: Blocks, request: i
 
 @njit(cache=True)
 def _key(settings: Settings, requests: Requests, request: int, place: int) -> int:
-    """The name of block `place` of a request: of its shared chunk where it lies in one, else its own alone."""
+    """The name of block `place` of a request: of its shared chunk where it lies in one, else of its owner."""
     size = settings.block_size
     if (place + 1) * size <= requests.shared[request]:
         chunk = place * size // requests.chunk_tokens
         within = place - chunk * requests.chunk_tokens // size
         return int((requests.chunks[requests.first_chunk[request] + chunk] << 22 | within) << 1)
-    return (request << 22 | place) << 1 | 1
+    return int((requests.owner[request] << 22 | place) << 1 | 1)
 
 
 @njit(cache=True)

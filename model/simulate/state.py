@@ -47,7 +47,8 @@ class Requests(NamedTuple):
     """n requests, `n` each: prompt tokens, most tokens to generate, priority (least first).
 
     The first `shared[r]` tokens of a prompt are also those of others: chunk c of them is named by
-    `chunks[first_chunk[r] + c]`, which stands for its own `chunk_tokens` tokens and all before them.
+    `chunks[first_chunk[r] + c]`, which stands for its own `chunk_tokens` tokens and all before them. What follows them,
+    answers included, it has in common with the requests of the same `owner` (the first turn of its conversation).
     """
 
     prompt: Ints
@@ -57,6 +58,7 @@ class Requests(NamedTuple):
     first_chunk: Ints
     chunks: Ints
     chunk_tokens: int
+    owner: Ints
 
 
 class State(NamedTuple):

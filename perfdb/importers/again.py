@@ -15,6 +15,7 @@ from perfdb.importers.installed import installed_place
 from perfdb.importers.options import ImportOptions
 from perfdb.importers.provenance import digests_of, settings_of, source_of
 from perfdb.importers.sniff import FORMATS, importer
+from perfdb.paths import is_file, is_same
 
 
 class Files(Protocol):
@@ -101,17 +102,13 @@ def choose(stored: Sequence[StoredSource], files: Iterable[str]) -> list[tuple[S
 
 def _matches(stored: Sequence[StoredSource], text: str) -> list[tuple[StoredSource, Path | None]]:
     by_id = [s for s in stored if text == str(s.source_id)]
-    by_path = [s for s in stored if text == s.source.path or _is_same(Path(text), Path(s.source.path))]
+    by_path = [s for s in stored if text == s.source.path or is_same(Path(text), Path(s.source.path))]
     if by_id or by_path:
         return [(s, None) for s in by_path or by_id]
-    if not Path(text).is_file():
+    if not is_file(Path(text)):
         return []
     digest = digest_of(Path(text))
     return [(s, Path(text)) for s in stored if digest in settings_of(s.source)[0][:1]]
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    return one.exists() and other.exists() and one.samefile(other)
 
 
 def _again(
@@ -146,7 +143,7 @@ def _stored(
 def _place(store: Files, stored: StoredSource) -> Path:
     """Where the file is: its path as imported may start at this folder, or at the database's."""
     path = Path(stored.source.path)
-    place = next((p for p in (path, store.path.parent / path, installed_place(path)) if p.is_file()), None)
+    place = next((p for p in (path, store.path.parent / path, installed_place(path)) if is_file(p)), None)
     if place is None:
         raise FileError(f"{path}: the file is gone; expected it there, or named where it is now")
     return place

@@ -11,6 +11,7 @@ from perfdb.errors import FileError, InputError
 from perfdb.importers.importer import ColumnRule
 from perfdb.importers.table.dialect import known_units, unit_of
 from perfdb.importers.table.fields import field_meaning
+from perfdb.paths import is_folder, is_there
 
 _HEAD = """\
 # Column -> field, or {field: FIELD, unit: UNIT}. Fields are metrics (ttft_s:p99), facts of the run (concurrency, isl),
@@ -29,7 +30,9 @@ def read_map(path: Path) -> dict[str, ColumnRule]:
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise FileError(f"{path}: the column map cannot be read ({error.strerror or error})") from error
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         reason = str(error).replace("\n", " ")
         raise FileError(f"{path}: the column map cannot be read: {reason}") from error
     if not isinstance(content, dict) or not content:
@@ -58,9 +61,9 @@ def check_new(path: Path) -> None:
     Raises:
         InputError: something is there already, or its folder is not.
     """
-    if path.exists():
+    if is_there(path):
         raise InputError.at(f"--save-map {path}", "it exists already", "the name of a new file")
-    if not path.parent.is_dir():
+    if not is_folder(path.parent):
         raise InputError.at(f"--save-map {path}", f"there is no folder {path.parent}", "a file in a folder that exists")
 
 

@@ -22,6 +22,15 @@ _CHUNK = 2**20
 _LFS = b"version https://git-lfs"
 PARQUET = b"PAR1"
 """How a Parquet file begins and ends."""
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip",
+    b"BZh91AY&SY": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+}
+"""How compressed files begin; a spreadsheet (.xlsx, .ods) is a zip file, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +143,9 @@ def _refuse(path: Path, head: bytes) -> None:
         raise FileError(f"{path}: the file is empty")
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise FileError(f"{path}: UTF-16 text; expected UTF-8")
+    packed = next((kind for start, kind in _PACKED.items() if head.startswith(start)), None)
+    if packed is not None:
+        raise FileError(f"{path}: a compressed file ({packed}); expected it unpacked, a spreadsheet saved as CSV")
     if b"\0" in head:
         raise FileError(f"{path}: a binary file; expected text")
     if head.startswith(_LFS):

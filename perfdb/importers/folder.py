@@ -24,6 +24,10 @@ from perfdb.texts import printable
 
 Progress = Callable[[str, int, int], None]
 """Called with (file, its number, number of files) before each file is read."""
+_BOTH_STAND = (
+    "imported before with other settings: its rows stand there under both; "
+    "`servecast db quarantine retry FILE --set …` would have replaced them"
+)
 
 
 class Sink(Protocol):
@@ -34,6 +38,9 @@ class Sink(Protocol):
 
     def superseded(self, sources: Collection[Source]) -> Mapping[str, Collection[int]]:
         """Content hash -> stored sources of the same file that an older importer, or another, read; else left out."""
+
+    def read_otherwise(self, sources: Collection[Source]) -> Collection[str]:
+        """Content hashes of those sources whose file is stored as it is, but read with other settings."""
 
     def ingest(self, source: Source, batches: Iterable[Batch], replaces: Collection[int] = ()) -> ImportCounts:
         """Store all batches of one file in place of those of `replaces`, or nothing if reading them raises."""
@@ -91,6 +98,7 @@ def import_files(
     sources = [candidate.source for candidate, _ in candidates]
     run.hashes.update(store.seen([source.content_hash for source in sources]))
     run.older.update(store.superseded(sources))
+    run.otherwise.update(store.read_otherwise(sources))
     for number, (candidate, is_named) in enumerate(candidates, 1):
         if progress is not None:
             progress(str(candidate.path), number, len(candidates))
@@ -122,6 +130,7 @@ class _Run:
     report: ImportReport = field(default_factory=ImportReport)
     hashes: dict[str, ImportCounts] = field(default_factory=dict)
     older: dict[str, Collection[int]] = field(default_factory=dict)
+    otherwise: set[str] = field(default_factory=set)
     again: list[Source] = field(default_factory=list)
     tables: list[_Table] = field(default_factory=list)
     copies: Copies = field(default_factory=Copies)
@@ -191,6 +200,8 @@ class _Run:
     def _stored(self, candidate: Candidate, counts: ImportCounts) -> None:
         self.hashes[candidate.source.content_hash] = counts
         self.report.add(counts)
+        if candidate.source.content_hash in self.otherwise:
+            self._warn(candidate.path, _BOTH_STAND)
         for text in counts.warnings:
             self._warn(candidate.path, text)
 

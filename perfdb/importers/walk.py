@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfdb.errors import FileError
+from perfdb.paths import is_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,8 @@ def walk(path: Path) -> Iterator[Found]:
         FileError: `path` does not exist.
     """
     if not os.path.lexists(path):
-        raise FileError(f"{path}: no such file or folder")
-    if path.is_dir():
+        raise FileError(f"{path}: no such file or folder that this user can reach")
+    if is_folder(path):
         yield from _folder(path, ())
     else:
         yield Found(path, is_named=True, problem=_problem_of(path))
@@ -44,7 +45,7 @@ def _folder(folder: Path, above: tuple[str, ...]) -> Iterator[Found]:
         yield Found(folder, problem=f"cannot be read ({error.strerror or error})")
         return
     for entry in entries:
-        if entry.is_dir():
+        if is_folder(entry):
             if not entry.name.startswith("."):
                 yield from _folder(entry, (*above, real))
         else:
@@ -54,7 +55,13 @@ def _folder(folder: Path, above: tuple[str, ...]) -> Iterator[Found]:
 def _problem_of(path: Path) -> str:
     if not _is_unicode(str(path)):
         return "its path is no UTF-8 text; expected one that can be stored and shown"
-    return "" if path.exists() else "a link to nothing"
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return "a link to nothing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    return ""
 
 
 def _is_unicode(text: str) -> bool:

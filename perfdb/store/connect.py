@@ -14,8 +14,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from perfdb.errors import FileError, InputError, StoreError
+from perfdb.paths import is_folder
 from perfdb.store import schema
-from perfdb.store.engine import engine, first_line
+from perfdb.store.engine import engine, first_line, unopened
 from perfdb.store.waiting import Waiter, gate, one_thread
 
 if TYPE_CHECKING:
@@ -96,9 +97,9 @@ class Database:
                     connection.execute(f"DETACH {name}")
 
     def _check_path(self) -> None:
-        if not self.path.absolute().parent.is_dir():
+        if not is_folder(self.path.absolute().parent):
             raise InputError.at(str(self.path), "its folder does not exist", "a path in an existing folder")
-        if self.path.is_dir():
+        if is_folder(self.path):
             raise InputError.at(str(self.path), "it is a folder", "a database file")
         self._check_header()
         journal = self.path.with_name(f"{self.path.name}.wal")
@@ -180,6 +181,9 @@ class Database:
         except duckdb.Error as error:
             if "not a valid DuckDB database" in str(error):
                 raise StoreError(f"{self.path}: not a DuckDB database; expected one, or a name not in use") from error
+            if why := unopened(error):
+                right = "expected its file and its folder open for writing"
+                raise StoreError(f"{self.path}: cannot be written ({why}); {right}") from error
             raise StoreError(f"{self.path}: {first_line(error)}") from error
 
 

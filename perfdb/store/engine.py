@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def engine() -> Iterator[Connection]:
-    """A private in-memory DuckDB in UTC that fetches no extensions and takes object arrays as the text they hold."""
+    """A private in-memory DuckDB in UTC that fetches no extensions and takes object arrays as the text they hold.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, during a query, too.
+    """
     import duckdb
 
     spill = Path(tempfile.gettempdir()) / f"servecast-duckdb-{os.getpid()}"
@@ -30,6 +34,10 @@ def engine() -> Iterator[Connection]:
     try:
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":  # what DuckDB makes of Ctrl-C
+            raise KeyboardInterrupt from error
+        raise
     finally:
         connection.close()
 
@@ -44,6 +52,12 @@ def close_off(connection: Connection, *paths: Path) -> None:
 def first_line(error: Exception) -> str:
     """DuckDB's message without its kind and without the excerpt of the query."""
     return re.sub(r"^[\w ]+ Error: ", "", str(error).strip().split("\n")[0]).strip()
+
+
+def unopened(error: Exception) -> str:
+    """Why DuckDB could not open a file, such as "Permission denied"; "" if that is not what went wrong."""
+    found = re.search(r'Cannot open file "[^"]*": ([^\n]+)', str(error))
+    return found[1].strip() if found else ""
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from perfdb.errors import FileError, InputError
+from perfdb.paths import is_same, is_there
 from perfdb.store.connect import Database
 from perfdb.store.engine import engine
 from perfdb.store.merge_files import merge_files
@@ -47,9 +48,9 @@ class MergeCounts:
 
 def merge(database: Database, other: Database, dry_run: bool) -> dict[str, MergeCounts]:
     """Table -> what became of the rows of `other`; see `Store.merge`."""
-    if not other.path.exists():
-        raise FileError(f"{other.path}: no such file; expected another performance database")
-    if database.path.exists() and database.path.samefile(other.path):
+    if not is_there(other.path):
+        raise FileError(f"{other.path}: no such file that this user can reach; expected another performance database")
+    if is_same(database.path, other.path):
         raise InputError.at(str(other.path), "it is the database itself", "another one to merge into it")
     with ExitStack() as stack:
         if dry_run and not database.path.exists():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from perfdb.operations import ARGUMENTS, TEXTS, VALUES, OperationTable
+from perfdb.operations import ARGUMENTS, TEXTS, VALUES, OperationSet, OperationTable
 from perfdb.store.connect import Database
 from perfdb.store.unchanged import identity_of
 
@@ -22,7 +22,11 @@ _NUMBERS = (*ARGUMENTS, *VALUES, "measured_at")
 _MOST_ROWS = 4_000_000
 """Rows that are kept in memory, over all tables: about 100 bytes each."""
 
+_SETS = ("engine", "engine_version", "op", "dtype", "kv_dtype")
+_MOST_SETS = 64
+
 _Key = tuple[object, ...]
+_sets: OrderedDict[_Key, tuple[OperationSet, ...]] = OrderedDict()
 _kept: OrderedDict[_Key, OperationTable] = OrderedDict()
 _kept_guard = threading.Lock()
 
@@ -44,6 +48,25 @@ def operations(database: Database, filters: Mapping[str, str | None]) -> Operati
         while len(_kept) > 1 and sum(map(len, _kept.values())) > _MOST_ROWS:
             _kept.popitem(last=False)
     return table
+
+
+def operation_sets(database: Database, platform: str) -> tuple[OperationSet, ...]:
+    """Which operation tables there are; see `Store.operation_sets`."""
+    key = (*identity_of(database.path), platform)
+    with _kept_guard:
+        if key in _sets:
+            return _sets[key]
+    names = ", ".join(_SETS)
+    with database.reading() as connection:
+        rows = connection.execute(
+            f"SELECT {names}, count(*) FROM op_measurements WHERE platform = ? GROUP BY ALL ORDER BY ALL", [platform]
+        ).fetchall()
+    found = tuple(OperationSet(*row) for row in rows)
+    with _kept_guard:
+        _sets[key] = found
+        while len(_sets) > _MOST_SETS:
+            _sets.popitem(last=False)
+    return found
 
 
 def _read(connection: Connection, wanted: Mapping[str, str | None]) -> OperationTable:

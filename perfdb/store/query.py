@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, time, timedelta
@@ -82,7 +83,8 @@ def refused(error: Exception) -> InputError:
         return InputError.at("query", "a write is refused, as the database is open for reading only", "a SELECT")
     if "disabled by" in text:
         return InputError.at("query", f"{text}", "a SELECT from the tables of the database")
-    return InputError(f"query: {text}")
+    meant = re.search(r"Did you mean .*", str(error))
+    return InputError(f"query: {text}" + (f" {meant[0]}" if meant else ""))
 
 
 def jsonable(value: object) -> object:

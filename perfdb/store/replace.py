@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfdb.batch import ImportCounts, Source
+from perfdb.paths import is_there
 from perfdb.store.connect import Database
 from perfdb.store.engine import engine, transaction
 from perfdb.store.sources import add_source, known, next_id
@@ -38,6 +39,24 @@ def superseded(connection: Connection, sources: Collection[Source]) -> dict[str,
     for digest, source_id in rows:
         found.setdefault(str(digest), []).append(int(source_id))
     return found
+
+
+def read_otherwise(connection: Connection, sources: Collection[Source]) -> set[str]:
+    """Content hashes of those sources whose file, by its path and bytes, is stored as it is under other settings."""
+    rows = connection.execute(
+        """SELECT n.hash FROM sources s
+           JOIN (SELECT unnest(?::VARCHAR[]) AS hash, unnest(?::VARCHAR[]) AS path,
+                        unnest(?::VARCHAR[]) AS settings, unnest(?::VARCHAR[]) AS format) n
+             ON s.path = n.path AND s.format = n.format AND s.content_hash <> n.hash
+            AND json_extract_string(s.settings, '$.bytes') = json_extract_string(n.settings, '$.bytes')""",
+        [
+            [source.content_hash for source in sources],
+            [source.path for source in sources],
+            [source.settings for source in sources],
+            [source.format for source in sources],
+        ],
+    ).fetchall()
+    return {str(digest) for (digest,) in rows}
 
 
 def drop_sources(connection: Connection, ids: Collection[int]) -> list[str]:
@@ -98,7 +117,7 @@ def note_duplicates(connection: Connection, source_id: int) -> None:
 def add_copies(connection: Connection, source: Source, paths: Iterable[str], counts: ImportCounts) -> None:
     """Note the other paths, where a file is still there, as copies of `source`; `counts` are those of the first."""
     for path in dict.fromkeys(paths):
-        if path == source.path or not Path(path).exists():
+        if path == source.path or not is_there(Path(path)):
             continue
         source_id = next_id(connection, "sources", "source_id")
         add_source(connection, source_id, replace(source, path=path), counts.as_duplicates())
@@ -128,5 +147,5 @@ def _copies(connection: Connection, sources: Collection[Source]) -> list[Source]
 
 
 def _is_another(path: Path, noted: Collection[Path]) -> bool:
-    there = [other for other in noted if other.exists()]
-    return bool(there) and path.exists() and not any(path.samefile(other) for other in there)
+    there = [other for other in noted if is_there(other)]
+    return bool(there) and is_there(path) and not any(path.samefile(other) for other in there)

@@ -32,7 +32,10 @@ TABLES = (
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """The statements that lead from version `version - 1` to `version`, run in one transaction."""
+    """The statements that lead from version `version - 1` to `version`, run in one transaction.
+
+    Those that begin with INSERT or UPDATE move the rows that are there, and are left out where there are none.
+    """
 
     version: int
     statements: tuple[str, ...]
@@ -196,7 +199,7 @@ def is_current(connection: Connection, path: Path) -> bool:
 
 
 def migrate(connection: Connection, path: Path, upto: int = CURRENT) -> None:
-    """Bring the attached database to version `upto`, step by step, each step in a transaction of its own.
+    """Bring the attached database to version `upto`: an empty one at once, another one step by step.
 
     Raises:
         StoreError: as `is_current`.
@@ -204,9 +207,16 @@ def migrate(connection: Connection, path: Path, upto: int = CURRENT) -> None:
     if is_current(connection, path):
         return
     done = version_of(connection, path)
-    for migration in MIGRATIONS:
-        if done < migration.version <= upto:
-            with transaction(connection):
-                for statement in migration.statements:
-                    connection.execute(statement)
-                connection.execute("INSERT INTO schema_version VALUES (?, now()::TIMESTAMP)", [migration.version])
+    steps = [migration for migration in MIGRATIONS if done < migration.version <= upto]
+    for together in [[step] for step in steps] if done else [steps]:
+        with transaction(connection):
+            for step in together:
+                _take(connection, step, rows=done > 0)
+
+
+def _take(connection: Connection, step: Migration, rows: bool) -> None:
+    """One step; in an empty database there are no `rows` to move, and planning that takes longer than all the rest."""
+    for statement in step.statements:
+        if rows or not statement.startswith(("INSERT", "UPDATE")):
+            connection.execute(statement)
+    connection.execute("INSERT INTO schema_version VALUES (?, now()::TIMESTAMP)", [step.version])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from perfdb.batch import BadRow, Batch, ImportCounts, OperationFile, Source, StoredSource
 from perfdb.errors import FileError
-from perfdb.operations import OperationTable
+from perfdb.operations import OperationSet, OperationTable
 from perfdb.quality import Finding
 from perfdb.records import Config, Experiment, PointResult, Suggestion, Target, Workload
 from perfdb.store import (
@@ -65,6 +65,11 @@ class Store:
         """
         with self._database.reading() as connection:
             return replacing.superseded(connection, sources)
+
+    def read_otherwise(self, sources: Collection[Source]) -> set[str]:
+        """Content hashes of those sources whose file is stored as it is, but read with other settings."""
+        with self._database.reading() as connection:
+            return replacing.read_otherwise(connection, sources)
 
     def ingest(self, source: Source, batches: Iterable[Batch], replaces: Collection[int] = ()) -> ImportCounts:
         """Import one file in one transaction, in place of all that the sources with the ids `replaces` brought.
@@ -122,6 +127,10 @@ class Store:
         """
         filters = {"platform": platform, "engine": engine, "engine_version": engine_version, "op": op, "dtype": dtype}
         return operations.operations(self._database, filters)
+
+    def operation_sets(self, platform: str) -> tuple[OperationSet, ...]:
+        """Which operation tables there are of a platform; kept until the database changes, as they are."""
+        return operations.operation_sets(self._database, platform)
 
     def open_run(self, name: str, task_key: str, task: Mapping[str, object]) -> str:
         """The id of the run of `task_key`, a new one where there is none; a finished run is open again."""
@@ -181,13 +190,14 @@ class Store:
         """
         return query.sql(self._database, query_text)
 
-    def export(self, table_or_query: str, path: Path) -> int:
+    def export(self, table_or_query: str, path: Path, replaces: bool = False) -> int:
         """Write a table or a query as .csv, .tsv, .parquet, .json or .jsonl, whole or not at all; returns the rows.
 
         Raises:
-            InputError: unknown suffix or table, missing folder, or a query that `sql` would refuse.
+            InputError: unknown suffix or table, missing folder, a file that is there already and that it does not
+                replace, or a query that `sql` would refuse.
         """
-        return export.export(self._database, table_or_query, Path(path))
+        return export.export(self._database, table_or_query, Path(path), replaces)
 
     def info(self) -> dict[str, Any]:
         """What is there, as plain values.

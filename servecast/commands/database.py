@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from servecast.commands import db_check, db_info, db_merge, db_quarantine
-from servecast.options import DEFAULT_DB, Db, Json, Wait, open_store
+from servecast.options import DEFAULT_DB, Db, Json, Wait, open_existing
 
 app = typer.Typer(help="Look into the performance database.", no_args_is_help=True, rich_markup_mode=None)
 app.command("info")(db_info.info)
@@ -32,7 +32,7 @@ def sql(
     """
     from servecast.output import emit_json, print_table
 
-    table = open_store(db, wait).sql(query)
+    table = open_existing(db, wait).sql(query)
     if json:
         emit_json({"columns": table.columns, "rows": table.rows})
     else:
@@ -44,13 +44,14 @@ def export(
     what: Annotated[str, typer.Argument(help="A table, the view results, or a query.", show_default=False)],
     to: Annotated[Path, typer.Argument(help="Where to: .csv, .parquet or .json.", show_default=False)],
     db: Db = DEFAULT_DB,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file where it exists already.")] = False,
     wait: Wait = 30.0,
     json: Json = False,
 ) -> None:
-    """Write WHAT (a table, the view `results`, or a query) to a file, whole or not at all."""
+    """Write WHAT (a table, the view `results`, or a query) to a new file, whole or not at all."""
     from servecast.output import emit_json, note
 
-    rows = open_store(db, wait).export(what, to)
+    rows = open_existing(db, wait).export(what, to, force)
     if json:
         emit_json({"file": str(to), "rows": rows})
     else:

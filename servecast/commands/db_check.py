@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from servecast.options import DEFAULT_DB, Db, Json, Wait, open_store
+from servecast.options import DEFAULT_DB, Db, Json, Wait, open_existing
 
 
 def check(db: Db = DEFAULT_DB, wait: Wait = 30.0, json: Json = False) -> None:
@@ -10,7 +10,7 @@ def check(db: Db = DEFAULT_DB, wait: Wait = 30.0, json: Json = False) -> None:
     from servecast.output import emit_json
     from servecast.quality_text import say_findings
 
-    findings = open_store(db, wait).check()
+    findings = open_existing(db, wait).check()
     if json:
         emit_json({"database": str(db), "findings": [finding.to_json() for finding in findings]})
     else:

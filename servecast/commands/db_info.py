@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from servecast.options import DEFAULT_DB, Db, Json, Wait, open_store
+from servecast.options import DEFAULT_DB, Db, Json, Wait, open_existing
 
 if TYPE_CHECKING:
     from perfdb.store.coverage import Coverage
@@ -30,7 +30,7 @@ def info(
     """Print what is there: tables, files, counts per platform, engine and model, operations; with --op a picture."""
     from servecast.output import emit_json
 
-    store = open_store(db, wait)
+    store = open_existing(db, wait)
     wanted = {"platform": platform, "engine": engine, "engine_version": engine_version}
     if op is not None:
         found = store.coverage(op, platform, engine, engine_version)
@@ -39,20 +39,22 @@ def info(
     answer = store.info()
     for part in ("contexts", "operations"):
         answer[part] = [entry for entry in answer[part] if _fits(entry, wanted)]
-    emit_json(answer) if json else _say(answer)
+    emit_json(answer) if json else _say(answer, any(wanted.values()))
 
 
 def _fits(entry: Mapping[str, Any], wanted: Mapping[str, str | None]) -> bool:
     return all(entry.get(name) == value for name, value in wanted.items() if value is not None and name in entry)
 
 
-def _say(answer: Mapping[str, Any]) -> None:
+def _say(answer: Mapping[str, Any], is_chosen: bool) -> None:
     from servecast.output import print_table
 
     print_table(["table", "rows"], answer["tables"].items(), title=answer["path"])
     _say_some(answer["formats"], "Files by format")
     _say_some(answer["contexts"], "Serving measurements")
     _say_some(_operations(answer["operations"]), "Operations; --op NAME draws where one is measured")
+    if is_chosen and not answer["contexts"] and not answer["operations"]:
+        print("\nNothing of that platform, engine and version is there.")
 
 
 def _say_some(entries: Sequence[Mapping[str, Any]], title: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from servecast.options import DEFAULT_DB, Db, Json, Sets, Wait, open_store, pairs
+from servecast.options import DEFAULT_DB, Db, Json, Sets, Wait, open_existing, pairs
 
 if TYPE_CHECKING:
     from perfdb.batch import BadRow, StoredSource
@@ -21,7 +21,7 @@ def list_(db: Db = DEFAULT_DB, wait: Wait = 30.0, json: Json = False) -> None:
     """Print how many rows of which file were set aside, and why."""
     from servecast.output import emit_json, print_table
 
-    groups = open_store(db, wait).quarantine()
+    groups = open_existing(db, wait).quarantine()
     if json:
         emit_json({"database": str(db), "quarantine": groups})
     elif groups:
@@ -45,7 +45,7 @@ def show(
     from perfdb.importers.again import choose
     from servecast.output import emit_json
 
-    store = open_store(db, wait)
+    store = open_existing(db, wait)
     answers = [
         _faults(stored, store.quarantined(stored.source_id, limit)) for stored, _ in choose(store.sources(), [file])
     ]
@@ -98,7 +98,7 @@ def retry(
     from perfdb.importers.again import retry as read_again
     from servecast.output import emit_json
 
-    done = read_again(open_store(db, wait), files or [], pairs(sets, "--set"), map_file)
+    done = read_again(open_existing(db, wait), files or [], pairs(sets, "--set"), map_file)
     if json:
         emit_json({"database": str(db), "files": [each.to_json() for each in done]})
         return

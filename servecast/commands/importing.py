@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,34 +16,39 @@ if TYPE_CHECKING:
     from perfdb.store import Store
 
 
+FromPath = Annotated[
+    str | None,
+    typer.Option("--from-path", metavar="PATTERN", help="Read facts from the path: '{_}_tp{tp}_isl{isl}.json'."),
+]
+Map = Annotated[
+    Path | None, typer.Option("--map", metavar="FILE", help="A YAML file: column -> field, optionally with its unit.")
+]
+SaveMap = Annotated[
+    Path | None,
+    typer.Option(
+        "--save-map",
+        metavar="FILE",
+        help="Write how each column was understood to a new file, to be edited and given back with --map.",
+    ),
+]
+Systems = Annotated[
+    str | None,
+    typer.Option("--systems", metavar="A,B", help="Of `import aiconfigurator`: the devices whose tables to read."),
+]
+Format = Annotated[str | None, typer.Option("--format", help="The format, where its content does not tell.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be stored, and store nothing.")]
+
+
 def import_files(
-    paths: Annotated[list[Path], typer.Argument(help="Files or folders.", show_default=False)],
+    paths: Annotated[list[str], typer.Argument(help="Files or folders.", show_default=False)],
     db: Db = DEFAULT_DB,
     sets: Sets = None,
-    from_path: Annotated[
-        str | None,
-        typer.Option("--from-path", metavar="PATTERN", help="Read facts from the path: '{_}_tp{tp}_isl{isl}.json'."),
-    ] = None,
-    map_file: Annotated[
-        Path | None,
-        typer.Option("--map", metavar="FILE", help="A YAML file: column -> field, optionally with its unit."),
-    ] = None,
-    save_map: Annotated[
-        Path | None,
-        typer.Option(
-            "--save-map",
-            metavar="FILE",
-            help="Write how each column was understood to a new file, to be edited and given back with --map.",
-        ),
-    ] = None,
-    systems: Annotated[
-        str | None,
-        typer.Option("--systems", metavar="A,B", help="Of `import aiconfigurator`: the devices whose tables to read."),
-    ] = None,
-    format_name: Annotated[
-        str | None, typer.Option("--format", help="The format, where its content does not tell.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be stored, and store nothing.")] = False,
+    from_path: FromPath = None,
+    map_file: Map = None,
+    save_map: SaveMap = None,
+    systems: Systems = None,
+    format_name: Format = None,
+    dry_run: DryRun = False,
     wait: Wait = 30.0,
     json: Json = False,
 ) -> None:
@@ -56,11 +61,20 @@ def import_files(
     from servecast.output import emit_json, note
 
     options = ImportOptions(pairs(sets, "--set"), from_path, map_file, format_name, dry_run, save_map)
-    report = _import(open_store(db, wait), paths, _listed(systems), options).to_json()
+    if "" in paths:  # of a shell variable that is not set; as a path it would be this folder
+        raise InputError.at("PATHS", "an empty name", "files or folders")
+    report = _import(open_store(db, wait), list(map(Path, paths)), _listed(systems), options).to_json()
     if json:
         emit_json(report)
         return
-    verb = "would be stored" if dry_run else "stored"
+    _print(report, "would be stored" if dry_run else "stored")
+    if save_map is not None and save_map.exists():
+        note(f"how the columns were understood stands in {save_map}")
+
+
+def _print(report: Mapping[str, Any], verb: str) -> None:
+    from servecast.output import note
+
     files = f"{report['files']} {'file' if report['files'] == 1 else 'files'}"
     print(
         f"{report['rows_read']} rows of {files}: {report['stored']} {verb} ({report['measurements']} "
@@ -72,8 +86,6 @@ def import_files(
         print(f"  skipped {line}")
     for warning in report["warnings"]:
         note(f"warning: {warning}")
-    if save_map is not None and save_map.exists():
-        note(f"how the columns were understood stands in {save_map}")
 
 
 def _skipped(entries: Sequence[Mapping[str, str]]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import random
+import re
 import resource
 import shutil
 import sys
@@ -17,7 +18,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -34,6 +35,8 @@ TESTS = Path(__file__).resolve().parents[1]
 GROUP = 50
 LARGEST_SAMPLE = 200_000
 LONGEST_SENTENCE = 5000
+LABEL = re.compile(rb"""(?:api[_-]key|hf_token)["']?\s*[=:]?\s*["']?$""")
+BAR, DELIMITERS = rb"\|", rb"[,;\t|]"
 PARTIAL = """
 SELECT s.path, s.rows_read, s.stored, s.duplicates, s.quarantined, coalesce(p.n, 0) AS there, coalesce(q.n, 0) AS aside
 FROM sources s
@@ -113,9 +116,8 @@ class Fuzzer:
         shutil.copytree(sample.parent, folder)
         beside = sorted(path for path in folder.rglob("*") if path.is_file())
         target = rng.choice(beside) if rng.random() < 0.2 else folder / sample.name
-        before = target.read_bytes()
-        content, how = mutate.mutate(before, self._texts, rng)
-        target.write_bytes(content if still_told(before, content) else content.replace(mutate.SECRET, b"no-secret"))
+        content, how = mutate.mutate(target.read_bytes(), self._texts, rng)
+        target.write_bytes(content if still_told(content) else content.replace(mutate.SECRET, b"no-secret"))
         return Mutant(name, number, folder / sample.name, how)
 
     def run(self, numbers: Iterable[int], dry_run: bool = False) -> None:
@@ -209,20 +211,31 @@ class Clock:
         self._file, self._start, self._before = file, now, peak
 
 
-def still_told(before: bytes, after: bytes) -> bool:
-    """Whether what marks the secrets of a file as secrets is still there: what stands around each, and the headers."""
-    around = set(_around(after, mutate.SECRET)) <= set(_around(before, mutate.SECRET))
-    if before.lstrip()[:1] in (b"{", b"["):
-        return around
-    lines, now = ([line.strip() for line in text.split(b"\n")] for text in (before, after))
-    return around and lines[0] == now[0] and {line for line in lines if b"key" in line.lower()} <= set(now)
+def still_told(content: bytes) -> bool:
+    """Whether the file says of each secret in it that it is one: by the key or flag before it, or by its column."""
+    lines = content.splitlines()
+    return all(_labelled(lines, number) for number, line in enumerate(lines) if mutate.SECRET in line)
 
 
-def _around(text: bytes, secret: bytes) -> Iterator[bytes]:
-    place = text.find(secret)
-    while place >= 0:
-        yield text[max(place - 24, 0) : place + len(secret) + 1]
-        place = text.find(secret, place + 1)
+def _labelled(lines: Sequence[bytes], number: int) -> bool:
+    if all(LABEL.search(text[-60:]) for text in lines[number].split(mutate.SECRET)[:-1]):
+        return True
+    is_marked = lines[number].lstrip().startswith(b"|")
+    row = _cells(lines[number], BAR if is_marked else DELIMITERS)
+    header = _marked_header(lines[:number]) if is_marked else _cells(lines[0], DELIMITERS)
+    if len(row) != len(header):  # markdown fills a short row up, and its cells stand where they stand
+        return b"api_key" in header and not is_marked
+    return all(name == b"api_key" for name, cell in zip(header, row, strict=True) if mutate.SECRET in cell)
+
+
+def _marked_header(lines: Sequence[bytes]) -> list[bytes]:
+    """The line above the last rule of a markdown table."""
+    rules = [place for place, line in enumerate(lines) if place and re.fullmatch(rb"\s*\|[\s|:-]+", line)]
+    return _cells(lines[rules[-1] - 1], BAR) if rules else []
+
+
+def _cells(line: bytes, delimiters: bytes) -> list[bytes]:
+    return [cell.strip(b' "') for cell in re.split(delimiters, line)]
 
 
 def main(argv: Sequence[str]) -> int:

@@ -217,7 +217,7 @@ def test_a_dry_run_writes_nothing_and_counts_the_same(name: str, tmp_path: Path)
 
 
 @every
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_files_end_in_one_clear_error_or_in_accounted_rows(
     name: str, tmp_path: Path, data: st.DataObject

@@ -118,7 +118,8 @@ def test_an_idle_server_takes_one_prompts_time() -> None:
 def test_a_higher_rate_never_waits_less(rate: float, factor: float) -> None:
     before, after = rates(rate), rates(rate * factor)
     assert value(after, "e2e_s") >= 0.98 * value(before, "e2e_s")
-    assert value(after, "request_tps") >= 0.999 * value(before, "request_tps")
+    # prompts that crowd into one step cost a little more each
+    assert value(after, "request_tps") >= 0.99 * value(before, "request_tps")
 
 
 def test_a_rate_follows_littles_law_too() -> None:

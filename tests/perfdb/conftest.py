@@ -1,17 +1,24 @@
-"""Reading small benchmark files, written by the tests, through the importers."""
+"""Reading small benchmark files, written by the tests, through the importers, and into a store."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from perfdb.batch import Batch
+from perfdb.batch import Batch, ImportCounts, OperationFile
+from perfdb.importers import sniff
+from perfdb.importers.again import Retried
+from perfdb.importers.folder import import_paths
+from perfdb.importers.formats import generic
 from perfdb.importers.importer import ColumnRule, ReadSettings
+from perfdb.importers.options import ImportOptions, ImportReport
 from perfdb.importers.sniff import importer
+from perfdb.store import Store
 
 Read = Callable[..., Batch]
 
@@ -37,3 +44,70 @@ def read_json(tmp_path: Path) -> Read:
         return batch
 
     return run
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "test.duckdb")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "results"
+    path.mkdir()
+    return path
+
+
+class Here:
+    """A working directory with CSV files and the database that they are imported into."""
+
+    header = "model,platform,engine,isl,osl,concurrency,ttft_ms,output_tps"
+
+    def __init__(self) -> None:
+        self.store = Store("perf.duckdb")
+
+    def write(self, name: str, *rows: str, header: str = header) -> Path:
+        path = Path(name)
+        path.write_text("\n".join([header, *rows]) + "\n")
+        return path
+
+    def load(self, *names: str, **options: Any) -> ImportReport:
+        report = import_paths(self.store, [Path(name) for name in names], ImportOptions(**options))
+        assert report.rows_read == report.stored + report.duplicates + report.quarantined
+        return report
+
+    def after(self, done: Sequence[Retried]) -> ImportCounts:
+        """What the only file that was read again came to."""
+        assert len(done) == 1
+        assert done[0].counts is not None, done[0].left_alone
+        return done[0].counts
+
+    def rows(self, columns: str = "file, row, ttft_s, engine_version") -> list[list[object]]:
+        return self.store.sql(f"SELECT {columns} FROM results ORDER BY point_id").rows
+
+    def accounted(self) -> bool:
+        """Every source's rows are somewhere, and what sources say they stored is what is there."""
+        sums = "SELECT sum(rows_read), sum(stored + duplicates + quarantined), sum(stored) FROM sources"
+        (read, told, stored), *_ = self.store.sql(sums).rows
+        points = self.store.sql("SELECT count(*) FROM operating_points").rows[0][0]
+        orphans = self.store.sql("SELECT count(*) FROM measurements ANTI JOIN operating_points USING (point_id)")
+        return read == told and stored == points and orphans.rows == [[0]]
+
+    def newer(self, patch: pytest.MonkeyPatch) -> None:
+        """From here on the importer of CSV files reads OOPS as 70."""
+        old = generic.IMPORTER
+
+        def read(path: Path, settings: ReadSettings) -> Iterator[Batch] | OperationFile:
+            fixed = path.with_suffix(".fixed")
+            fixed.write_text(path.read_text().replace("OOPS", "70"))
+            return old.read(fixed, settings)
+
+        sniff.importer.cache_clear()
+        patch.setattr(generic, "IMPORTER", replace(old, version=old.version + 1, read=read))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
+    monkeypatch.chdir(tmp_path)
+    yield Here()
+    sniff.importer.cache_clear()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
 import json
+import lzma
 import os
 import tracemalloc
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
 
 import pytest
 
@@ -23,18 +28,6 @@ RUN = {
     "model_id": "Qwen/Qwen3-8B", "num_prompts": 10, "request_rate": "inf", "max_concurrency": 4, "duration": 20.0,
     "completed": 10, "request_throughput": 0.5, "median_ttft_ms": 70.0,
 }  # fmt: skip
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "test.duckdb")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "results"
-    path.mkdir()
-    return path
 
 
 def only(report: ImportReport) -> str:
@@ -84,6 +77,28 @@ def test_what_is_no_text_is_found_behind_the_beginning_too(
 def test_other_encodings_are_named_or_binary(store: Store, folder: Path, encoding: str) -> None:
     (folder / "a.csv").write_text(GOOD, encoding=encoding)
     assert only(import_paths(store, [folder])) in {"UTF-16 text; expected UTF-8", "a binary file; expected text"}
+
+
+def packed_zip(text: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a.csv", text)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("pack", "kind"),
+    [(gzip.compress, "gzip"), (packed_zip, "zip"), (bz2.compress, "bzip2"), (lzma.compress, "xz")],
+)
+def test_compressed_files_are_named(store: Store, folder: Path, pack: Callable[[bytes], bytes], kind: str) -> None:
+    (folder / "a.csv.packed").write_bytes(pack(GOOD.encode()))
+    right = "expected it unpacked, a spreadsheet saved as CSV"
+    assert only(import_paths(store, [folder])) == f"a compressed file ({kind}); {right}"
+
+
+def test_a_text_that_begins_like_a_compressed_file_is_text(store: Store, folder: Path) -> None:
+    (folder / "a.csv").write_text("BZh9,mean_ttft_ms\n1,50\n")
+    assert import_paths(store, [folder]).stored == 1
 
 
 @pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
@@ -170,82 +185,44 @@ def test_a_cell_that_swallows_the_file(store: Store, folder: Path) -> None:
     assert "a cell of more than 131,072 characters; expected every quote closed" in only(import_paths(store, [folder]))
 
 
-HOSTILE = "evil\x1b[2J\nname\u202e.csv"
+SKIPPED: dict[str, tuple[bytes, str]] = {
+    "empty.csv": (b"", "empty"),
+    "blank.csv": (b" \n \n", "blanks"),
+    "lfs.csv": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "Git LFS pointer"),
+    "binary.csv": (b"tp,ttft\n\x00\x01,2\n", "binary"),
+    "latin.csv": (b"tp,mean_ttft_ms,note\n1,50,caf\xe9\n", "0xe9 near byte 29 is not UTF-8"),
+    "utf16.csv": ("tp,mean_ttft_ms\n1,5\n".encode("utf-16"), "UTF-16"),
+    "header.csv": (b"tp,mean_ttft_ms\n", "no record"),
+    "other.csv": (b"name,colour\nx,red\n", "no column is a metric that we know ('name', 'colour')"),
+    "prose.md": (b"# Results\nAll was well.\n", "no importer knows this format"),
+    "truncated.json": (json.dumps(RUN).encode()[:-20], "expected complete JSON"),
+    "scalars.json": (b'["model_id", "num_prompts", "request_rate", "completed"]', "no JSON object"),
+    "requests.csv": (b'latency_ms,tokens\n12,"[1, 2]"\n', "holds lists"),
+    "quote.csv": (b'tp,mean_ttft_ms\n1,"50\n', "quote"),
+}
 
 
-def test_names_of_files_cannot_write_to_the_terminal(store: Store, folder: Path) -> None:
-    (folder / HOSTILE).write_text("tp\n1\n")
-    (folder / f"good {HOSTILE}").write_text(GOOD)
+@pytest.mark.parametrize("name", sorted(SKIPPED))
+def test_each_unreadable_file_has_one_clear_reason(store: Store, folder: Path, name: str) -> None:
+    content, reason = SKIPPED[name]
+    (folder / name).write_bytes(content)
+    (folder / "good.csv").write_text(GOOD)
     report = import_paths(store, [folder])
-    shown = json.dumps(report.to_json(), ensure_ascii=False)
-    assert r"evil\\x1b[2J\\nname\\u202e.csv" in shown
-    assert not any(
-        character in "".join(report.warnings + [file for file, _ in report.skipped]) for character in "\x1b\n"
-    )
-    with pytest.raises(FileError) as caught:
-        import_paths(store, [folder / HOSTILE])
-    assert "\x1b" not in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert report.files == 1
+    assert [file for file, _ in report.skipped] == [str(folder / name)]
+    assert reason in report.skipped[0][1]
+    with pytest.raises(FileError, match=name):
+        import_paths(store, [folder / name])
 
 
-def test_a_name_that_is_no_text_is_skipped(store: Store, folder: Path) -> None:
-    path = Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.csv"))
-    path.write_text(GOOD)
-    report = import_paths(store, [folder])
-    assert report.skipped == [
-        (rf"{folder}/caf\udce9.csv", "its path is no UTF-8 text; expected one that can be stored and shown")
-    ]
-    with pytest.raises(FileError, match="no UTF-8 text"):
-        import_paths(store, [path])
+def test_a_named_file_that_cannot_be_read_stops_everything(store: Store, folder: Path) -> None:
+    (folder / "good.csv").write_text(GOOD)
+    (folder / "bad.csv").write_bytes(b"\x00\x00")
+    with pytest.raises(FileError, match=r"bad\.csv"):
+        import_paths(store, [folder / "good.csv", folder / "bad.csv"])
+    assert not store.path.exists()
 
 
-def test_cells_and_headers_cannot_write_to_the_terminal(store: Store, folder: Path) -> None:
-    (folder / "a.csv").write_text(
-        'model,mean_ttft_ms,"no\x1b[31mte",p99_ttft_ms\n"ac\x1b]0;me\x07/x",50,\x9b2J,90\n"acme\nx",5\x1b[1m,a,90\n'
-    )
-    report = import_paths(store, [folder])
-    (model, extra), *_ = store.sql("SELECT model, extra FROM operating_points").rows
-    assert model == r"ac\x1b]0;me\x07/x"
-    assert json.loads(str(extra)) == {r"no\x1b[31mte": r"\x9b2J"}
-    assert store.sql("SELECT value FROM quarantine").rows[0][0] == r"5\x1b[1m"
-    assert not any("\x1b" in text or "\n" in text for text in report.warnings)
-
-
-def test_a_refusal_shows_no_secret(store: Store, folder: Path) -> None:
-    (folder / "a.csv").write_text("run --api_key hush-hush --model m,colour\nx,red\n")
-    reason = only(import_paths(store, [folder]))
-    assert "hush-hush" not in reason
-    assert "no column is a metric" in reason
-    with pytest.raises(FileError, match=r"a\.csv: no column is a metric.*\[redacted\]"):
-        import_paths(store, [folder / "a.csv"])
-
-
-def test_a_model_that_is_called_like_a_path_is_only_a_name(store: Store, folder: Path) -> None:
-    (folder / "a.csv").write_text("model,gpu,mean_ttft_ms\n../../../etc/passwd,/dev/zero,50\n")
-    import_paths(store, [folder])
-    assert [list(row) for row in store.sql("SELECT model, platform FROM operating_points").rows] == [
-        ["../../../etc/passwd", "/dev/zero"]
-    ]
-
-
-def test_a_file_that_may_not_be_read(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Root may read everything, so the system's answer is given here."""
-    (folder / "a.csv").write_text(GOOD)
-    (folder / "b.csv").write_text(GOOD)
-    opened = Path.open
-
-    def refuse(path: Path, *args: Any, **settings: Any) -> IO[Any]:
-        if path.name == "a.csv":
-            raise PermissionError(13, "Permission denied", str(path))
-        return opened(path, *args, **settings)
-
-    monkeypatch.setattr(Path, "open", refuse)
-    report = import_paths(store, [folder])
-    assert report.skipped == [(str(folder / "a.csv"), "cannot be read (Permission denied)")]
-    assert report.stored == 1
-
-
-def test_a_name_with_signs_of_a_pattern_is_one_file(store: Store, folder: Path) -> None:
-    (folder / "[a-z]*.csv").write_text(GOOD)
-    (folder / "b.csv").write_text("tp,mean_ttft_ms\n1,60\n")
-    assert import_paths(store, [folder / "[a-z]*.csv"]).stored == 1
+def test_a_pipe_is_no_file(store: Store, folder: Path) -> None:
+    os.mkfifo(folder / "pipe.csv")
+    assert "not a regular file" in import_paths(store, [folder]).skipped[0][1]

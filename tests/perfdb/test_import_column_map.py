@@ -165,3 +165,32 @@ def test_any_column_name_survives(tmp_path: Path) -> None:
     written = yaml.safe_load(saved.read_text())
     assert {name: written[name] for name in names} == {name: f"extra.{name}" for name in names}
     assert stored(tmp_path, "second", file, map=saved) == first
+
+
+def test_a_map_names_columns_and_units(store: Store, folder: Path, tmp_path: Path) -> None:
+    (folder / "a.csv").write_text("speed,wait,who,kv\n900,120,x,fp8\n")
+    (tmp_path / "map.yaml").write_text(
+        "speed: output_tps\nwait: {field: p50_ttft_s, unit: ms}\nwho: ignore\nkv: config.kv_dtype\n"
+    )
+    import_paths(store, [folder], ImportOptions(map=tmp_path / "map.yaml"))
+    rows = store.sql("SELECT metric, statistic, value FROM measurements ORDER BY metric").rows
+    assert [list(row) for row in rows] == [["output_tps", "value", 900.0], ["ttft_s", "p50", 0.12]]
+    assert store.sql("SELECT config, extra FROM operating_points").rows[0][0] == '{"kv_dtype":"fp8"}'
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("- a\n- b\n", "not a column map"),
+        ("a: [1\n", "cannot be read"),
+        ("a: {unit: ms}\n", "no rule"),
+        ("a: {field: ttft_s, unit: fortnight}\n", "unknown unit 'fortnight'"),
+        ("a: nonsense\n", "unknown field of the column map 'nonsense'"),
+    ],
+)
+def test_a_bad_map_is_refused_before_anything_is_read(
+    store: Store, folder: Path, tmp_path: Path, content: str, message: str
+) -> None:
+    (tmp_path / "map.yaml").write_text(content)
+    with pytest.raises(InputError, match=message.replace("[", r"\[")):
+        import_paths(store, [folder], ImportOptions(map=tmp_path / "map.yaml"))

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perfdb.importers.folder import import_paths
 from perfdb.importers.frompath import PathPattern
+from perfdb.importers.options import ImportOptions
+from perfdb.store import Store
+
+RUN = {
+    "model_id": "Qwen/Qwen3-8B", "num_prompts": 10, "request_rate": "inf", "max_concurrency": 4, "duration": 20.0,
+    "completed": 10, "request_throughput": 0.5, "median_ttft_ms": 70.0,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -42,3 +51,32 @@ def test_what_looks_like_an_expression_is_text() -> None:
     pattern = PathPattern.parse("a+b(c)_{tp}.json")
     assert pattern.match(Path("/a+b(c)_2.json")) == {"tp": "2"}
     assert pattern.match(Path("/aab(c)_2.json")) is None
+
+
+def test_parameters_from_the_path(store: Store, folder: Path) -> None:
+    """T17."""
+    for concurrency in (4, 8):
+        (folder / f"m_vllm_tp8_isl1024_osl128_conc{concurrency}.json").write_text(
+            json.dumps(RUN | {"max_concurrency": concurrency})
+        )
+    (folder / "other.json").write_text(json.dumps(RUN))
+    options = ImportOptions(
+        set={"hardware": "H200", "engine": "vllm"},
+        from_path="{_}_vllm_tp{tp}_isl{isl}_osl{osl}_conc{concurrency}.json",
+    )
+    report = import_paths(store, [folder], options)
+    assert (report.files, report.stored) == (2, 2)
+    assert "does not fit --from-path" in report.skipped[0][1]
+    rows = store.sql(
+        "SELECT platform, devices, config, isl, osl, concurrency FROM operating_points ORDER BY concurrency"
+    ).rows
+    assert [list(row) for row in rows] == [
+        ["h200_sxm", 8, '{"tensor_parallel_size":8}', 1024.0, 128.0, concurrency] for concurrency in (4, 8)
+    ]
+
+
+def test_what_the_path_says_wins_aloud(store: Store, folder: Path) -> None:
+    (folder / "run_C64.json").write_text(json.dumps(RUN))
+    report = import_paths(store, [folder], ImportOptions(from_path="run_C{concurrency}.json"))
+    assert store.sql("SELECT concurrency FROM operating_points").rows[0][0] == 64
+    assert any("max_concurrency" in text and "the path was taken" in text for text in report.warnings)

@@ -16,7 +16,7 @@ import pytest
 from perfdb.batch import Batch
 from perfdb.importers.folder import import_paths
 from perfdb.importers.sniff import FORMATS
-from perfdb.importers.table.redact import redact
+from perfdb.importers.table.redact import is_secret_name, redact
 from perfdb.store import Store
 
 BENCH = Path(__file__).parents[1] / "bench" / "fuzz_import.py"
@@ -107,3 +107,9 @@ def test_a_long_text_is_searched_for_secrets_in_one_go(text: str) -> None:
 def test_secrets_far_from_their_name_are_still_found() -> None:
     assert redact("api_key" + " " * 50 + "= hush-hush") == "api_key" + " " * 50 + "= [redacted]"
     assert redact("see postgres://user:hush-hush@host/db") == "see postgres://user:[redacted]@host/db"
+
+
+@pytest.mark.parametrize("name", ["aws_secret_access_key", "AZURE_ACCOUNT_KEY", "account-key"])
+def test_keys_of_clouds_are_secrets(name: str) -> None:
+    assert is_secret_name(name)
+    assert redact(f"{name}=hush-hush") == f"{name}=[redacted]"

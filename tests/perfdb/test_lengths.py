@@ -15,14 +15,37 @@ from perfdb.records import Workload
         ("N(480,240)/(300,150)", (1200, 750)),
         ("U(1,9)/(2,8)", (9, 8)),
         ("U(200,50)", (200, 50)),
+        ("Q(1,5,70)/(2,8)", (70, 8)),
+        ("0.7 D(96,24) + 0.3*D(40,200)", (96, 200)),
     ],
 )
 def test_the_notation_is_read(text, most):
-    assert Lengths.parse(text).most() == most
+    lengths = Lengths.parse(text)
+    assert lengths.most() == most
+    again = Lengths.parse(str(lengths))
+    assert (again.most(), again.isl, again.osl) == (most, pytest.approx(lengths.isl), pytest.approx(lengths.osl))
 
 
 @pytest.mark.parametrize(
-    "text", ["", "D(96)", "D(1,2)/(3,4)", "N(1,2)", "X(1,2)", "D(0,4)", "U(9,1)/(1,2)", "U(0,1)/(1,1)", "D(1,2) x"]
+    "text",
+    [
+        "",
+        "D(96)",
+        "D(1,2)/(3,4)",
+        "N(1,2)",
+        "X(1,2)",
+        "D(0,4)",
+        "U(9,1)/(1,2)",
+        "U(0,1)/(1,1)",
+        "D(1,2) x",
+        "Q(1)/(2,3)",
+        "Q(5,4)/(1,2)",
+        "Q(1,2,3)",
+        "0 D(1,2)",
+        "0.5 D(1,2) + ",
+        "D(1e99,2)",
+        "N(1,2,3)/(1,2)",
+    ],
 )
 def test_what_is_no_distribution_is_refused(text):
     with pytest.raises(InputError, match="lengths"):
@@ -47,7 +70,14 @@ def test_samples_stay_inside_their_bounds_and_repeat(kind, pairs, seed):
 
 @pytest.mark.parametrize(
     ("text", "means"),
-    [("D(96,24)", (96, 24)), ("N(480,240)/(300,150)", (480, 300)), ("U(1,9)/(2,8)", (5, 5)), ("U(199,49)", (100, 25))],
+    [
+        ("D(96,24)", (96, 24)),
+        ("N(480,240)/(300,150)", (480, 300)),
+        ("U(1,9)/(2,8)", (5, 5)),
+        ("U(199,49)", (100, 25)),
+        ("Q(1,3,9)/(5,5)", (4, 5)),
+        ("3 D(100,10) + 1 D(500,50)", (200, 20)),
+    ],
 )
 def test_mean_lengths(text, means):
     lengths = Lengths.parse(text)
@@ -65,3 +95,19 @@ def test_lengths_come_from_the_workload_or_it_is_refused():
     assert lengths_of(Workload(isl=7, osl=3, lengths="D(5,2)")).most() == (5, 2)
     with pytest.raises(InputError, match="no lengths"):
         longest(Workload(isl=7))
+
+
+@given(st.lists(st.integers(1, 900), min_size=2, max_size=9), st.integers(1, 99), st.integers(0, 2**32))
+def test_quantiles_and_mixtures_stay_inside_and_keep_their_means(values, other, seed):
+    quantiles = ",".join(map(str, sorted(values)))
+    lengths = Lengths.parse(f"0.25 Q({quantiles})/(1,4) + 0.75 D({other},{other})")
+    sample = lengths.sample(400, seed)
+    assert all(isl == other or min(values) <= isl <= max(values) for isl, _ in sample)
+    spread = max(*values, other)
+    assert sum(isl for isl, _ in sample) / 400 == pytest.approx(lengths.isl, abs=0.25 * spread + 1)
+
+
+def test_a_mixture_draws_prompt_and_answer_together():
+    sample = Lengths.parse("1 D(10,100) + 3 D(1000,1)").sample(4000, 1)
+    assert set(sample) == {(10, 100), (1000, 1)}
+    assert sample.count((10, 100)) == pytest.approx(1000, abs=100)

@@ -18,6 +18,7 @@ from perfdb.errors import FileError, InputError, StoreBusyError, StoreError
 from perfdb.metrics import Statistic
 from perfdb.store import Store, schema, waiting
 from perfdb.store.engine import engine
+from perfdb.store.provenance_schema import VIEWS
 
 VERSION_1 = """
 INSERT INTO runs (run_id, name, task_key, task, opened_at) VALUES ('r', 'old', 'k', '{}', TIMESTAMP '2025-01-01');
@@ -153,6 +154,16 @@ def test_migration_keeps_old_rows_and_fills_the_new_columns(tmp_path: Path) -> N
     assert table.rows == [[90.0, None, 4.0, 100.0, 0.5, None, 3.0, False], [*[None] * 7, False]]
     versions = Store(path).sql("SELECT version FROM schema_version ORDER BY version").rows
     assert versions == [[migration.version] for migration in schema.MIGRATIONS]
+
+
+def test_made_at_once_or_step_by_step_the_tables_are_the_same(tmp_path: Path) -> None:
+    """An empty database skips what moves rows; one that grew up has had every step."""
+    at_once, grown = tmp_path / "new.duckdb", tmp_path / "old.duckdb"
+    make(at_once, "SELECT 1")
+    make(grown, "SELECT 1", version=1)
+    shape = "SELECT sql FROM duckdb_tables() UNION ALL SELECT sql FROM duckdb_views() WHERE NOT internal ORDER BY sql"
+    assert Store(at_once).sql(shape).rows == Store(grown).sql(shape).rows
+    assert len(Store(grown).sql(shape).rows) == len(schema.TABLES) + len(VIEWS)
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

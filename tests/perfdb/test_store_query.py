@@ -156,7 +156,7 @@ def test_a_table_or_a_query_is_exported(store: Store, tmp_path: Path, suffix: st
     path = tmp_path / f"out{suffix}"
     assert store.export("measurements", path) == 6
     assert [row["metric"] for row in read(path)].count("ttft_s") == 3
-    assert store.export("SELECT model FROM operating_points WHERE model = 'm2' -- one", path) == 1
+    assert store.export("SELECT model FROM operating_points WHERE model = 'm2' -- one", path, replaces=True) == 1
     assert read(path) == [{"model": "m2"}]
     assert {file.name for file in tmp_path.iterdir()} == {"perf.duckdb", path.name}
 
@@ -176,9 +176,11 @@ def test_an_export_that_fails_leaves_the_old_file(store: Store, tmp_path: Path) 
     path = tmp_path / "out.csv"
     path.write_text("precious")
     with pytest.raises(InputError, match="nosuch"):
-        store.export("SELECT nosuch FROM runs", path)
+        store.export("SELECT nosuch FROM runs", path, replaces=True)
     with pytest.raises(InputError, match="Could not convert"):
-        store.export("SELECT model::INTEGER FROM operating_points", path)
+        store.export("SELECT model::INTEGER FROM operating_points", path, replaces=True)
+    with pytest.raises(InputError, match=r"out\.csv: it exists already; expected the name of a new file, or --force"):
+        store.export("runs", path)
     assert path.read_text() == "precious"
     assert {file.name for file in tmp_path.iterdir()} == {"perf.duckdb", "out.csv"}
 

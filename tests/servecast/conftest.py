@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from servecast.start import main
 
 SPACE = {
     "max_num_seqs": [1, 2, 4, 8],
@@ -73,19 +77,31 @@ def edit() -> Callable[..., None]:
 
 
 class Cli:
-    """`servecast` in a process of its own."""
+    """`servecast` from the command line: in this process, or in one of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run it and return what it printed."""
+    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """What its entry point prints and how it ends, without the two seconds that a process takes to start."""
+        argv = ["servecast", *map(str, arguments)]
+        stdout, stderr = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
+            patch.setattr(sys, "argv", argv)
+            patch.setattr(sys, "stdin", io.StringIO(stdin))
+            patch.chdir(self.folder)
+            with pytest.raises(SystemExit) as ended:
+                main()
+        return subprocess.CompletedProcess(argv, int(ended.value.code or 0), stdout.getvalue(), stderr.getvalue())
+
+    def process(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """The same in a process of its own, as a user starts it."""
         command = [sys.executable, "-m", "servecast", *map(str, arguments)]
         return subprocess.run(
             command, capture_output=True, text=True, check=False, cwd=self.folder, input=stdin, timeout=240
         )
 
-    def json(self, *arguments: str, stdin: str | None = None) -> dict[str, Any]:
+    def json(self, *arguments: str, stdin: str = "") -> dict[str, Any]:
         """Run it with --json; stdout must hold one document and nothing else."""
         done = self.run(*arguments, "--json", stdin=stdin)
         assert done.returncode == 0, done.stderr

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from perfdb.batch import ImportCounts, Number, OperationFile, Reading, Source
 from perfdb.store import Store
+from servecast.output import print_table
 
 HEADER = "model,platform,engine,isl,osl,concurrency,ttft_ms,output_tps"
 ROWS = ["Qwen/Qwen3-8B,a10,vllm,128,64,1,50,100", "Qwen/Qwen3-8B,a10,vllm,128,64,2,60,150"]
@@ -37,7 +39,7 @@ def operations(cli, rows):
 
 
 def test_info_says_what_is_there(loaded):
-    text = loaded.run("db", "info").stdout
+    text = loaded.process("db", "info").stdout
     assert "Files by format" in text
     assert "Serving measurements" in text
     answer = loaded.json("db", "info", "--platform", "a10")
@@ -127,14 +129,14 @@ def test_merge_counts_what_came(loaded):
     ],
 )
 def test_merge_refuses_in_one_sentence(loaded, other, sentence):
-    done = loaded.run("db", "merge", other)
+    done = loaded.process("db", "merge", other) if other == "a.csv" else loaded.run("db", "merge", other)
     assert (done.returncode, done.stdout) == (2, "")
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
 
 
 def test_the_quarantine_is_listed_shown_and_tried_again(loaded):
-    assert "a.csv" in loaded.run("db", "quarantine", "list").stdout
+    assert "a.csv" in loaded.process("db", "quarantine", "list").stdout
     (group,) = loaded.json("db", "quarantine", "list")["quarantine"]
     assert (group["source_id"], group["file"], group["rows"]) == (1, "a.csv", 1)
     (shown,) = loaded.json("db", "quarantine", "show", "a.csv")["files"]
@@ -189,3 +191,73 @@ def test_the_view_of_results_is_queried_exported_and_explained(loaded):
     refused = loaded.run("db", "sql", "CREATE VIEW mine AS SELECT 1")
     assert refused.returncode == 2
     assert "refused" in refused.stderr
+
+
+def test_an_export_writes_over_a_file_only_when_told(loaded):
+    (loaded.folder / "out.csv").write_text("precious")
+    refused = loaded.run("db", "export", "results", "out.csv")
+    assert (refused.returncode, (loaded.folder / "out.csv").read_text()) == (2, "precious")
+    assert "it exists already; expected the name of a new file, or --force" in refused.stderr
+    assert loaded.run("db", "export", "results", "out.csv", "--force").returncode == 0
+    assert (loaded.folder / "out.csv").read_text().startswith("point_id,")
+
+
+def test_a_wide_answer_of_many_rows_has_a_line_per_row(cli):
+    """Folding such a table into a terminal took minutes."""
+    columns = ", ".join(f"'a text that is long enough' AS column_{i}" for i in range(60))
+    done = cli.run("db", "sql", f"SELECT range AS n, {columns}, 'a\x1b[31m' AS odd FROM range(3000)")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3001
+    assert len({len(line) for line in lines}) == 1
+    assert lines[3000].split()[0] == "2999"
+    assert "\x1b" not in done.stdout
+
+
+def test_a_short_wide_table_is_folded_into_a_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    print_table(["name", "n"], [["x" * 60, 1]])
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 40
+    assert sum(line.count("x") for line in lines) == 60
+
+
+def test_a_database_that_is_not_there_is_said_to_be_read_as_empty(cli):
+    for command in (["check"], ["info"], ["quarantine", "list"], ["sql", "SELECT 1"]):
+        done = cli.run("db", *command, "--db", "typo.duckdb")
+        assert done.returncode == 0
+        assert "typo.duckdb: no such database" in done.stderr
+    assert list(cli.folder.iterdir()) == []
+
+
+def test_a_choice_that_fits_nothing_is_said(loaded):
+    assert "Nothing of that platform" in loaded.run("db", "info", "--platform", "a100").stdout
+    assert "Nothing of that platform" not in loaded.run("db", "info", "--platform", "a10").stdout
+
+
+def test_a_table_of_nearly_that_name_is_suggested(loaded):
+    assert 'Did you mean "results"?' in loaded.run("db", "sql", "SELECT * FROM result").stderr
+
+
+def test_a_file_read_again_with_other_settings_stands_twice_until_a_retry_replaces_it(cli):
+    write(cli, "a.csv", *ROWS)
+    assert "other settings" not in cli.run("import", "a.csv").stderr
+    assert "imported before with other settings" in cli.run("import", "a.csv", "--set", "gpu=L4").stderr
+    cli.run("db", "quarantine", "retry", "a.csv", "--set", "platform=l4")
+    assert cli.json("db", "sql", "SELECT DISTINCT platform FROM results")["rows"] == [["l4"]]
+    assert cli.json("db", "sql", "SELECT count(*) FROM results")["rows"] == [[2]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([""], "an empty name; expected files or folders"),
+        (["a.csv", "--map", "none.yaml"], "(No such file or directory)"),
+    ],
+)
+def test_an_import_refuses_in_one_sentence(cli, arguments, sentence):
+    write(cli, "a.csv", *ROWS)
+    done = cli.run("import", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in done.stderr
+    assert not (cli.folder / "servecast.duckdb").exists()

@@ -93,8 +93,8 @@ def test_replay_refuses_in_one_sentence(cli, params, objectives, sentence):
 
 def test_a_file_that_is_no_database_is_named(cli):
     (cli.folder / "grid.csv").write_text(GRID)
-    done = cli.run("db", "info", "--db", "grid.csv")
-    assert done.returncode == 2
+    done = cli.process("db", "info", "--db", "grid.csv")
+    assert (done.returncode, done.stdout) == (2, "")
     assert "grid.csv: not a DuckDB database" in done.stderr
 
 
@@ -115,5 +115,5 @@ def test_suggest_and_record_from_the_command_line(cli, task_file):
     assert told["recorded"][0]["on_frontier"] is True
     failed = [f"--set={name}={value}" for name, value in asked[1]["config"].items()]
     assert cli.json("record", "task.yaml", *failed, "--failed", "oom")["recorded"][0]["outcome"] == "oom"
-    assert cli.run("record", "task.yaml", *failed, "--file", "-", stdin="[]").returncode == 2
+    assert cli.process("record", "task.yaml", *failed, "--file", "-", stdin="[]").returncode == 2
     assert cli.json("suggest", "task.yaml")["recorded"] == 2

@@ -37,7 +37,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 FROM range(3) t(i)"""
         ).write_parquet(str(folder / "gemm_perf.parquet"))
     (systems / "data" / "h100_pcie").mkdir()
-    monkeypatch.setenv("PYTHONPATH", str(site))
+    monkeypatch.syspath_prepend(site)
     return site
 
 

@@ -43,3 +43,16 @@ def test_a_strange_room_is_named(folder_with_own_modules):
     assert done.returncode == 1
     assert "module 'model' comes from" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("place", ["servecast.commands.db_check.open_existing", "servecast.cli.run"])
+def test_ctrl_c_is_one_sentence(cli, monkeypatch, place):
+    def interrupted(*_given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, interrupted)
+    done = cli.run("db", "check")
+    assert done.returncode == 130
+    assert done.stderr == (
+        "servecast: interrupted; whatever was recorded is kept, the same command goes on from there\n"
+    )

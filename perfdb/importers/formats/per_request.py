@@ -58,6 +58,15 @@ def read(path: Path, settings: ReadSettings) -> Iterator[Batch]:
     yield assemble(Table(found.header, found.columns, found.rows, warnings=warnings), settings)
 
 
+def requests_in(path: Path) -> Requests:
+    """The requests of such a file, in its order.
+
+    Raises:
+        FileError: it is no table, a line is damaged, or a number of a request that ended well is none.
+    """
+    return requests_of(request_table(_table(path), path, ReadSettings()))
+
+
 def _point(table: RequestTable, requests: Requests, said: Mapping[str, str], rows: Bools) -> dict[str, object]:
     gaps = gaps_of(table, rows & requests.is_ok)
     return {**said, **_measured_at(requests, rows), **summary(requests.take(rows, gaps))}

@@ -10,7 +10,7 @@ MARK = "[redacted]"
 
 # every repetition that can fail late is bounded or starts at a word: a text of a megabyte must not take minutes
 _FLAG = re.compile(
-    r"(?i)((?:^|[\s,;&?{\"'])(?:--?)?[\w.-]*?(?:api[_-]?key|access[_-]?token|auth[_-]?token|hf[_-]?token|secret|password|passwd)"
+    r"(?i)((?:^|[\s,;&?{\"'])(?:--?)?[\w.-]*?(?:api[_-]?key|access[_-]?key|account[_-]?key|access[_-]?token|auth[_-]?token|hf[_-]?token|secret|password|passwd)"
     r"[\"']?(?:\s{0,99}[=:]\s{0,99}|\s{1,99})[\"']?)([^\s\"',;&}]+)"
 )
 _BEARER = re.compile(r"(?i)(bearer\s+)[\w.~+/=-]{8,}")
@@ -20,7 +20,7 @@ _KNOWN = re.compile(
 )
 _URL = re.compile(r"(\b\w{1,40}://[^/\s:@]+:)[^/\s@]+(@)")
 _SECRET_NAME = re.compile(
-    r"(?i)^(.*[_\s.-])?(api[_\s-]?key|access[_\s-]?token|auth[_\s-]?token|hf[_\s-]?token|secret|password|passwd)$"
+    r"(?i)^(.*[_\s.-])?(api[_\s-]?key|access[_\s-]?key|account[_\s-]?key|access[_\s-]?token|auth[_\s-]?token|hf[_\s-]?token|secret|password|passwd)$"
 )
 # one of these is in every text that a pattern above finds something in: a million cells without any are not searched
 _HINTS = (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from model.simulate.blocks import NONE
 from model.simulate.clock import serve
 from model.simulate.costs import StepCosts
 from model.simulate.fleet import new_fleet
@@ -16,7 +17,8 @@ from model.simulate.fleet_clock import serve_fleet
 from model.simulate.log import Served
 from model.simulate.run import simulate, summary
 from model.simulate.state import EngineSettings, compiled, new_state
-from model.simulate.trace import Trace, sampled, unshared
+from model.simulate.trace import Trace, Turns, unshared
+from model.simulate.traffic import sampled
 from perfdb.errors import InputError
 from perfdb.records import Arrival, Workload
 
@@ -44,6 +46,8 @@ def cases(draw: st.DrawFn) -> Case:
     cap = draw(st.sampled_from([0, 0, 1, 5]))
     rate = draw(st.sampled_from([5.0, 50.0, 5000.0]))
     arrival = np.zeros(n) if cap else np.cumsum(rng.exponential(1 / rate, n))
+    previous = np.where(rng.random(n) < draw(st.sampled_from([0.0, 0.5])), np.arange(n) - 1, NONE)
+    turns = Turns(previous, rng.exponential(0.01, n)) if (previous != NONE).any() else None
     size = draw(st.sampled_from([1, 4, 16]))
     engine = EngineSettings(
         max_num_batched_tokens=draw(st.integers(60, 120)),
@@ -55,15 +59,13 @@ def cases(draw: st.DrawFn) -> Case:
         enable_chunked_prefill=draw(st.booleans()),
         reserve_full_isl=draw(st.booleans()),
     )
-    return Case(unshared(arrival, prompt, output, cap), engine)
+    return Case(replace(unshared(arrival, prompt, output, cap), turns=turns), engine)
 
 
 def exact(case: Case, skips: bool) -> Served:
     flags, engine = case.settings, new_state(case.settings, len(case.trace))
     table = costs(flags.max_num_batched_tokens, flags.max_num_seqs)
-    served: Served = serve(
-        compiled(flags), case.trace.requests(), table, case.trace.arrival_s, case.trace.cap, skips, engine
-    )
+    served: Served = serve(compiled(flags), case.trace.requests(), table, case.trace.arrivals(), skips, engine)
     return served
 
 
@@ -71,7 +73,7 @@ def fleet(case: Case, skips: bool) -> Served:
     flags, requests = case.settings, case.trace.requests()
     table = costs(flags.max_num_batched_tokens, flags.max_num_seqs)
     ready = new_fleet(requests, flags.num_blocks, flags.block_size)
-    served: Served = serve_fleet(compiled(flags), requests, table, case.trace.arrival_s, case.trace.cap, skips, ready)
+    served: Served = serve_fleet(compiled(flags), requests, table, case.trace.arrivals(), skips, ready)
     return served
 
 
@@ -105,6 +107,11 @@ def test_nobody_is_served_before_arriving_and_nobody_twice_at_once(case: Case) -
     assert (served.first_s > served.arrived).all()
     assert (served.last_s >= served.first_s).all()
     assert served.peak <= case.settings.num_blocks
+    turns = case.trace.turns
+    if turns is not None:
+        later = np.flatnonzero(turns.previous != NONE)
+        answered = served.last_s[turns.previous[later]] + turns.think_s[later]
+        np.testing.assert_array_equal(served.arrived[later], np.maximum(answered, case.trace.arrival_s[later]))
     if case.trace.cap:
         starts, ends = np.sort(served.arrived), np.sort(served.last_s)
         in_flight = [(starts <= t).sum() - (ends <= t).sum() for t in starts]

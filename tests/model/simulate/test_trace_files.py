@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from model.simulate.blocks import NONE
 from model.simulate.trace_files import read_trace
 from perfdb.errors import FileError
+from runner.load.client import RequestRecord
+from runner.load.summary import write_records
 
 OURS = {"arrival_s": 5.0, "input_tokens": 100, "output_tokens": 7}
 MOONCAKE = {"timestamp": 3000, "input_length": 1100, "output_length": 52, "hash_ids": [1, 2, 3]}
@@ -52,10 +55,86 @@ def test_tables_of_azure_and_burstgpt(tmp_path: Path, text: str, arrivals: float
     assert (trace.prompt.tolist(), trace.output.tolist()) == ([374, 3], [44, 1])
 
 
+def chat(session: str, **more: object) -> dict[str, object]:
+    return {"session_id": session, "input_tokens": 100, "output_tokens": 20} | more
+
+
+def write(path: Path, *lines: dict[str, object]) -> Path:
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+def test_a_conversation_is_linked_by_its_turns_whatever_their_order_in_the_file(tmp_path: Path) -> None:
+    lines = [
+        chat("a", turn=2, input_tokens=130, think_s=7),
+        chat("b", arrival_s=3),
+        chat("a", turn=1, arrival_s=2),
+        {"arrival_s": 2.5, "input_tokens": 9, "output_tokens": 9},
+        chat("a", turn=3, input_tokens=180),
+    ]
+    trace = read_trace(write(tmp_path / "c.jsonl", *lines))
+    assert trace.turns is not None
+    first = trace.prompt.tolist().index(130)
+    assert trace.prompt[trace.turns.previous[first]] == 100
+    assert trace.turns.think_s[first] == 7
+    assert trace.turns.owners()[trace.prompt.tolist().index(180)] == 0
+    assert (trace.turns.previous < range(5)).all()
+    assert (trace.turns.previous == NONE).sum() == 3
+    assert trace.arrival_s.tolist() == [0, 0, 0, 0.5, 1]
+
+
+def test_turns_without_a_number_go_by_their_lines(tmp_path: Path) -> None:
+    trace = read_trace(write(tmp_path / "c", chat("a", arrival_s=0), chat("a", input_tokens=120, arrival_s=9)))
+    assert trace.turns is not None
+    assert trace.turns.previous.tolist() == [NONE, 0]
+    assert trace.arrival_s.tolist() == [0, 9]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([chat("a")], "line 1: the first turn has no arrival_s"),
+        (
+            [chat("a", arrival_s=0), chat("a", input_tokens=119)],
+            "line 2: a prompt of 119 tokens; expected at least 120",
+        ),
+        ([chat("a", arrival_s=0, turn=1), chat("a", input_tokens=200, turn=1)], "line 2: turn 1 stands twice"),
+        ([chat("a", arrival_s=0, think_s=-1)], "think_s is -1"),
+    ],
+)
+def test_a_conversation_that_cannot_be_is_refused(tmp_path: Path, lines: list[dict[str, object]], message: str) -> None:
+    with pytest.raises(FileError, match=message):
+        read_trace(write(tmp_path / "c", *lines))
+
+
+def test_what_our_load_client_wrote_is_a_trace(tmp_path: Path) -> None:
+    failed = RequestRecord(2, 13.0, error="HTTP 500", done_s=13.5)
+    good = [RequestRecord(i, 10.0 + i, [11.0 + i, 12.0 + i], 12.0 + i, 30 + i, 2) for i in range(2)]
+    write_records(tmp_path / "r.jsonl", [*good, failed])
+    trace = read_trace(tmp_path / "r.jsonl")
+    assert trace.arrival_s.tolist() == [0, 1]
+    assert (trace.prompt.tolist(), trace.output.tolist()) == ([30, 31], [2, 2])
+    write_records(tmp_path / "r.jsonl", [RequestRecord(0, 0.0, [1.0], 1.0, None, 1)])
+    with pytest.raises(FileError, match="usage"):
+        read_trace(tmp_path / "r.jsonl")
+
+
+def test_a_table_of_another_tool_is_a_trace_if_it_says_when_and_how_long(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text("request_id,start_time_s,end_time_s,prompt_tokens,completion_tokens,error\n"
+                    "a,50.5,52,70,7,\nb,50,51,60,6,\nc,51,51,60,,timeout\n")  # fmt: skip
+    trace = read_trace(path)
+    assert trace.arrival_s.tolist() == [0, 0.5]
+    assert (trace.prompt.tolist(), trace.output.tolist()) == ([60, 70], [6, 7])
+    path.write_text("request_id,end_time_s,prompt_tokens,completion_tokens\na,52,70,7\n")
+    with pytest.raises(FileError, match="sent time"):
+        read_trace(path)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no trace that we know"),
+        ("", "no request in it"),
         ("a,b\n1,2\n", "no trace that we know"),
         ("{\n", "line 1: not JSON"),
         (json.dumps(OURS | {"output_tokens": -1}), "line 1: output_tokens is -1"),

@@ -1,0 +1,142 @@
+"""What all groups have in common: boosted trees, fitted several times, each time without some of the groups.
+
+The rows of a group are predicted by the trees that have not seen it, a new group by the mean of all: so the errors that
+are left on known groups are honest ones, there is nothing to fit again when a question must not use its own rows, and
+the mean is a bag of trees. Source: cross-fitting, Chernozhukov et al. 2018 (arXiv 1608.00060); Breiman 1996 (bagging).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from model.descriptors import LENGTHS, WAITING
+from model.intervals import balanced_weights, conformal_sd, folds
+from model.kept_fits import kept
+from model.kriging import Kriging, Spread, spaced, spread_of
+from model.prediction import Floats
+from model.trees import Trees, fit_trees
+
+Ints = npt.NDArray[np.int64]
+
+ENOUGH = 200
+ENOUGH_GROUPS = 4
+FOLDS = 8
+_MOST_CHECKED = 50
+_WITHOUT: Mapping[str, tuple[int | None, ...]] = {"ttft_s": (None, WAITING)}
+
+
+def places_of(features: Floats) -> Floats:
+    """Where rows lie within their group, `n x c`, in units of the lengths."""
+    places: Floats = features[:, : len(LENGTHS)] / LENGTHS
+    return places
+
+
+@dataclass(frozen=True)
+class Bag:
+    """Trees of several members; `member_of` group number -> which of them has not seen it. They correct the analytic
+    answer, or what remains of it without the descriptor in column `without`."""
+
+    members: tuple[Trees, ...]
+    member_of: Mapping[int, int]
+    without: int | None
+
+    def predict(self, features: Floats, group: int | None) -> Floats:
+        """log(measured / analytic) of n rows, `n`, of a known group or (None) a new one."""
+        member = None if group is None else self.member_of.get(group)
+        chosen = self.members if member is None else (self.members[member],)
+        total: Floats = np.sum([trees.predict(features) for trees in chosen], axis=0) / len(chosen)
+        return total if self.without is None else total - features[:, self.without]
+
+    def errors(self, features: Floats, residual: Floats, group: Ints) -> Floats:
+        """What trees that have not seen a row's group leave of its residual, `m`."""
+        left = residual.copy()
+        for name in np.unique(group):
+            rows = group == name
+            left[rows] -= self.predict(features[rows], int(name))
+        return left
+
+
+def fit_bag(features: Floats, residual: Floats, group: Ints, without: int | None) -> Bag:
+    """Fit one member per fold of groups."""
+    target = residual if without is None else residual + features[:, without]
+    held = list(folds(group, FOLDS))
+
+    def fit() -> list[Trees]:
+        return [fit_trees(features[~rows], target[~rows], balanced_weights(group[~rows])) for rows in held]
+
+    member_of = {int(name): member for member, rows in enumerate(held) for name in np.unique(group[rows])}
+    return Bag(tuple(kept((features, target, group), fit)), member_of, without)
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """Learned from m rows: `features` `m x d`, `residual` log(measured / analytic) and `group` numbers, both `m`."""
+
+    metric: str
+    features: Floats
+    residual: Floats
+    group: Ints
+    prior_sd: float
+
+    @cached_property
+    def _best(self) -> tuple[Bag, Floats]:
+        """The bag that is least wrong about groups that it has not seen (mean of |predicted/measured − 1|), and its
+        errors, `m`. The time to the first
+        token may be corrected from that of the prompt alone: smooth where the analytic wait is not."""
+        data = (self.features, self.residual, self.group)
+        bags = [fit_bag(*data, without) for without in _WITHOUT.get(self.metric, (None,))]
+        pairs = [(bag, bag.errors(*data)) for bag in bags]
+        weight = balanced_weights(self.group)
+        return min(pairs, key=lambda pair: float(weight @ np.abs(np.expm1(-pair[1]))))
+
+    @cached_property
+    def uses_trees(self) -> bool:
+        """Whether there is enough history for trees, and they beat a constant on groups never seen."""
+        if len(self.residual) < ENOUGH or len(np.unique(self.group)) < ENOUGH_GROUPS:
+            return False
+        constant = self.residual.copy()
+        for held in folds(self.group, FOLDS):
+            constant[held] -= spread_of(self.residual[~held], self.group[~held], self.prior_sd).overall
+        weight = balanced_weights(self.group)
+        return float(weight @ np.abs(self._best[1])) < float(weight @ np.abs(constant))
+
+    def expected(self, features: Floats, group: int | None) -> Floats:
+        """What trees that have not seen the group tell of the residual of n rows, `n`; zeros without trees."""
+        return self._best[0].predict(features, group) if self.uses_trees else np.zeros(len(features))
+
+    @cached_property
+    def errors(self) -> Floats:
+        """What is left of the residual of every row, `m`."""
+        return self._best[1] if self.uses_trees else self.residual
+
+    @cached_property
+    def spread(self) -> Spread:
+        """How the errors lie between and within groups; trees leave no common mean."""
+        found = spread_of(self.errors, self.group, self.prior_sd)
+        return replace(found, overall=0.0) if self.uses_trees else found
+
+    @cached_property
+    def sd_new(self) -> float:
+        """sd of the error of a group never seen."""
+        if self.uses_trees:
+            return conformal_sd(self.errors, self.group)
+        return float(np.hypot(self.spread.between, self.spread.within))
+
+    @cached_property
+    def inflation(self) -> float:
+        """How many times wider the errors within known groups are than the process over a group's rows says."""
+        if not self.uses_trees:
+            return 1.0
+        scores, labels = [], []
+        for group in np.unique(self.group):
+            rows = np.flatnonzero(self.group == group)
+            rows = rows[spaced(len(rows), _MOST_CHECKED)]
+            process = Kriging(places_of(self.features[rows]), self.errors[rows], self.spread)
+            scores.append(process.left_out)
+            labels.append(self.group[rows])
+        return conformal_sd(np.concatenate(scores), np.concatenate(labels))

@@ -1,0 +1,97 @@
+"""What the rows of a group say of its other rows: a Gaussian process over the errors that the common model left there.
+
+    error = c + s(place) + noise        c ~ (0, between²), s smooth with (0, within²·(1 − ν)), noise (0, within²·ν)
+
+With one row it is a shrunk offset, with some it follows lengths and load. Variances are those of all groups, so nothing
+is fitted to the few rows themselves. Sources: Rasmussen and Williams 2006, chapters 2 and 5.4.2 (leave-one-out).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from model.prediction import Floats
+
+NOISE_SHARE = 0.15
+"""ν: which share of the variance within a group no other row of it tells."""
+MOST_ROWS = 200
+_CHUNK = 8192
+_STRENGTH = 3.0
+_WITHIN_SD = 0.25
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Errors over groups: their common mean `overall`, and the sd `between` groups and `within` one."""
+
+    overall: float
+    between: float
+    within: float
+
+
+def spread_of(errors: Floats, group: npt.NDArray[np.int64], prior_sd: float) -> Spread:
+    """Of m errors and their group numbers. The mean is drawn to zero (one pseudo-group), standard deviations start from
+    the priors and are drawn to what the rows show (`_STRENGTH` pseudo-observations)."""
+    _, place, counts = np.unique(group, return_inverse=True, return_counts=True)
+    means = np.bincount(place, errors) / counts
+    overall = float(means.sum() / (len(means) + 1.0))
+    inside = errors - means[place]
+    within2 = (float(inside @ inside) + _STRENGTH * _WITHIN_SD**2) / (len(errors) - len(means) + _STRENGTH)
+    between2 = (float(((means - overall) ** 2).sum()) + _STRENGTH * prior_sd**2) / (len(means) + _STRENGTH)
+    return Spread(overall, float(np.sqrt(between2)), float(np.sqrt(within2)))
+
+
+def spaced(count: int, most: int) -> npt.NDArray[np.int64]:
+    """At most `most` of `count` places, evenly spaced."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+@dataclass(frozen=True)
+class Kriging:
+    """The process of one group, from its k rows: `places` `k x c` in units of their lengths, `errors` `k`."""
+
+    places: Floats
+    errors: Floats
+    spread: Spread
+
+    def predict(self, places: Floats) -> tuple[Floats, Floats]:
+        """Expected error of n rows at `places`, `n x c`, and its standard deviation with noise, both `n`."""
+        mean, known = np.empty(len(places)), np.empty(len(places))
+        weights = self._inverse @ (self.errors - self.spread.overall)
+        for start in range(0, len(places), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            across = self._covariance(places[part])
+            mean[part] = self.spread.overall + across @ weights
+            known[part] = ((across @ self._inverse) * across).sum(axis=1)
+        return mean, np.sqrt(np.maximum(self._variance - known, self._noise))
+
+    @cached_property
+    def left_out(self) -> Floats:
+        """Each row's error, as the others predict it, in units of the standard deviation promised there, `k`."""
+        weights = self._inverse @ (self.errors - self.spread.overall)
+        scores: Floats = weights / np.sqrt(np.diag(self._inverse))
+        return scores
+
+    @property
+    def _noise(self) -> float:
+        return NOISE_SHARE * self.spread.within**2
+
+    @property
+    def _variance(self) -> float:
+        return self.spread.between**2 + self.spread.within**2
+
+    @cached_property
+    def _inverse(self) -> Floats:
+        own = self._covariance(self.places) + self._noise * np.eye(len(self.errors))
+        return np.asarray(np.linalg.inv(own))
+
+    def _covariance(self, places: Floats) -> Floats:
+        """Between n places and the group's rows, `n x k`, without noise."""
+        apart = (places**2).sum(axis=1)[:, None] + (self.places**2).sum(axis=1) - 2.0 * places @ self.places.T
+        smooth = self.spread.within**2 - self._noise
+        found: Floats = self.spread.between**2 + smooth * np.exp(-0.5 * np.maximum(apart, 0.0))
+        return found

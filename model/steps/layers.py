@@ -1,0 +1,159 @@
+"""From a model's description to the kernels that one step calls on one device, with the shapes that they have there.
+
+Tensor parallelism divides heads and widths, expert parallelism spreads whole experts; both sum messages over devices.
+A step computes T tokens of S sequences: products work on T rows, the output matrix on S.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from model.architecture import Architecture
+from model.tables.latent import Latent, latent_of
+from model.tables.library import Experts, Heads
+
+_ACTIVATION_BYTES = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sharding:
+    """How one replica is divided: `tp` devices share each layer, `pp` groups of devices have different layers, and the
+    experts of a layer are spread over `ep` of the tp devices (1: every device has a part of each)."""
+
+    tp: int = 1
+    pp: int = 1
+    ep: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A product of all rows with one n×k matrix, `count` times a step; rows are tokens, or sequences."""
+
+    name: str
+    count: float
+    n: float
+    k: float
+    of_sequences: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Attention of all sequences."""
+
+    name: str
+    count: float
+    heads: Heads
+
+
+@dataclass(frozen=True, slots=True)
+class LatentAttention:
+    """A whole layer of latent attention of all sequences, with its projections, over `heads`."""
+
+    name: str
+    count: float
+    layer: Latent
+    heads: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """The routed experts of a layer."""
+
+    name: str
+    count: float
+    layer: Experts
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """A small kernel that reads and writes `token_bytes` per token: a norm, an activation, the embedding."""
+
+    name: str
+    count: float
+    token_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """`token_bytes` per token summed over `devices`."""
+
+    name: str
+    count: float
+    token_bytes: float
+    devices: int
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """`token_bytes` per token handed to the next group of layers."""
+
+    name: str
+    count: float
+    token_bytes: float
+
+
+Call = Product | Attention | LatentAttention | Mixture | Traffic | Message | Send
+
+
+def calls(model: Architecture, sharding: Sharding) -> Iterator[Call]:
+    """Every kernel of one step on one device, layers of all groups together: tokens pass them one after the other."""
+    yield from _attention(model, sharding.tp)
+    yield from _linear(model, sharding.tp)
+    dense = model.layers - model.moe_layers
+    if dense:
+        yield from _mlp("mlp", dense, model, model.intermediate / sharding.tp)
+    if model.moe_layers:
+        yield from _mixture(model, sharding)
+    hidden = model.hidden * _ACTIVATION_BYTES
+    yield Traffic("norms", 2.0 * model.layers, 4.0 * hidden)
+    yield Traffic("embedding", 1.0, hidden)
+    yield Product("lm_head", 1.0, model.vocab / sharding.tp, model.hidden, of_sequences=True)
+    if sharding.tp > 1:
+        yield Message("all_reduce", 2.0 * model.layers + 1.0, hidden, sharding.tp)
+    if sharding.pp > 1:
+        yield Send("send", sharding.pp - 1.0, hidden / sharding.tp)
+
+
+def _attention(model: Architecture, tp: int) -> Iterator[Call]:
+    layers = model.attention_layers
+    if not layers:
+        return
+    heads, kv_heads = max(model.heads / tp, 1.0), max(model.kv_heads / tp, 1.0)
+    if model.is_mla:
+        yield LatentAttention("latent_attention", layers, latent_of(model), heads)
+        return
+    yield Product("qkv_proj", layers, (heads + 2.0 * kv_heads) * model.head_dim, model.hidden)
+    yield Product("out_proj", layers, model.hidden, heads * model.head_dim)
+    full = layers - model.sliding_layers
+    if full:
+        seen = Heads(heads, kv_heads, model.head_dim)
+        yield Attention("attention", full, seen)
+    if model.sliding_layers:
+        seen = Heads(heads, kv_heads, model.head_dim, model.sliding_window)
+        yield Attention("sliding_attention", model.sliding_layers, seen)
+
+
+def _linear(model: Architecture, tp: int) -> Iterator[Call]:
+    if model.linear_layers:
+        width = model.linear_params / model.hidden / tp
+        yield Product("linear_attention_proj", model.linear_layers, width, model.hidden)
+        yield Traffic("linear_attention", model.linear_layers, 2.0 * _ACTIVATION_BYTES * model.linear_state / tp)
+
+
+def _mlp(name: str, layers: float, model: Architecture, width: float) -> Iterator[Call]:
+    inner = width * (model.mlp_matrices - 1)
+    yield Product(f"{name}_up_proj", layers, inner, model.hidden)
+    yield Traffic(f"{name}_activation", layers, (inner + width) * _ACTIVATION_BYTES)
+    yield Product(f"{name}_down_proj", layers, model.hidden, width)
+
+
+def _mixture(model: Architecture, sharding: Sharding) -> Iterator[Call]:
+    layers = model.moe_layers
+    yield Product("router", layers, model.experts, model.hidden)
+    if model.shared_intermediate:
+        yield from _mlp("shared_expert", layers, model, model.shared_intermediate / sharding.tp)
+    layer = Experts(
+        model.hidden, model.expert_intermediate, model.top_k, model.experts, sharding.tp / sharding.ep, sharding.ep
+    )
+    yield Mixture("experts", layers, layer)

@@ -1,0 +1,95 @@
+"""Rates that devices reach where nothing was measured: shares of their peaks, by kernel and number format.
+
+Those of GPUs ship with the product in `efficiency.json`, which says what they were fitted to and how far they stray.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import hypot
+from pathlib import Path
+
+from model.dtypes import dtype, peak_flops
+from model.roofline import CPU
+from model.tables.kernels import ALL_REDUCE, MESSAGES, Rates
+from model.tables.sources import OTHER_FORMAT_SD, SIBLINGS
+from perfdb.facts.platforms import PlatformFacts
+
+ROOFLINE_SD = 0.35
+"""sd of log(measured / formula) where no fit says it."""
+_ANY_GPU = ""
+_SLOWEST_LINK = 16e9
+"""Bytes per second of PCIe 3.0 x16: for devices that are joined by something that no source describes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What a kernel reaches on a device: seconds of a launch, shares of the peak FLOP/s and of the bandwidth (of the
+    link for messages), and the sd of log(measured / formula) at them."""
+
+    launch_s: float
+    flops: float
+    bandwidth: float
+    sd: float = ROOFLINE_SD
+
+
+_CPU_GEMM = Shares(4e-6, CPU.gemm_flops, CPU.gemm_bytes)
+_CPU_ATTENTION = Shares(4e-6, CPU.attention_flops, CPU.attention_bytes)
+_CPU_MESSAGE = Shares(CPU.link_latency_s, 1.0, CPU.link_bytes)
+
+
+def rates_of(platform: PlatformFacts, op: str, number_format: str, cached_format: str) -> Rates:
+    """The rates of a device for one kernel and its number formats.
+
+    Raises:
+        UnknownNameError: a number format is not known.
+    """
+    return rates_at(platform, op, number_format, cached_format, _shares(platform, op, number_format, cached_format))
+
+
+def rates_at(platform: PlatformFacts, op: str, number_format: str, cached_format: str, shares: Shares) -> Rates:
+    """The rates at these shares; attention multiplies in 16 bits, whatever its cache is in.
+
+    Raises:
+        UnknownNameError: a number format is not known.
+    """
+    weights = dtype(number_format)
+    peak = peak_flops(platform.flops, dtype("bf16") if _attends(op) else weights) * shares.flops
+    link = (platform.link_bytes_s or _SLOWEST_LINK) * shares.bandwidth
+    bandwidth = platform.bandwidth_bytes_s * shares.bandwidth
+    return Rates(peak, bandwidth, shares.launch_s, weights.bytes, dtype(cached_format).bytes, link, shares.sd)
+
+
+def told_apart_by(op: str, number_format: str, cached_format: str) -> str:
+    """The format that fits of a kernel are told apart by: that of what it reads most of."""
+    return cached_format if _attends(op) else number_format
+
+
+def _attends(op: str) -> bool:
+    return op.endswith(("attention", "mla_context_module", "mla_generation_module"))
+
+
+def _shares(platform: PlatformFacts, op: str, number_format: str, cached_format: str) -> Shares:
+    if op in MESSAGES:
+        op = ALL_REDUCE.op  # what its links reach, all of them do
+    if platform.kind == "cpu":
+        return _CPU_MESSAGE if op == ALL_REDUCE.op else _CPU_ATTENTION if op.endswith("attention") else _CPU_GEMM
+    wanted = told_apart_by(op, number_format, cached_format)
+    for name in (wanted, *SIBLINGS.get(wanted, ()), "bf16"):
+        known = _fitted().get(f"{op} {name}")
+        if known:
+            launch, flops, bandwidth, sd = known.get(platform.name, known[_ANY_GPU])
+            return Shares(launch * 1e-6, flops, bandwidth, sd if name == wanted else hypot(sd, OTHER_FORMAT_SD))
+    raise KeyError(op)  # every kernel has been fitted in bf16
+
+
+@lru_cache(maxsize=1)
+def _fitted() -> Mapping[str, Mapping[str, Sequence[float]]]:
+    found: dict[str, Mapping[str, Sequence[float]]] = json.loads(
+        Path(__file__).with_name("efficiency.json").read_text(encoding="utf-8")
+    )
+    del found["about"]
+    return found

@@ -1,0 +1,294 @@
+"""The operation tables of one device and engine: found and packed when first asked for, and asked.
+
+What is not measured is answered by what is nearest: another version of the engine, another engine, another number
+format, and last a roofline at rates that devices like this one reach. Each step widens `rel_sd` and is said in `code`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from model.dtypes import dtype as known_format
+from model.prediction import Floats
+from model.tables.answer import INTERPOLATED, LEARNED, MEASURED, ROOFLINE, VERSION_PROXY, Answer
+from model.tables.ask import ask
+from model.tables.efficiency import ROOFLINE_SD, rates_of
+from model.tables.kernels import (
+    ALL_HEADS,
+    ALL_REDUCE,
+    CONTEXT,
+    EXPERTS,
+    GEMM,
+    GENERATION,
+    LATENT_CONTEXT,
+    LATENT_GENERATION,
+    MESSAGES,
+    Kernel,
+    Numbers,
+    Rates,
+    waves,
+)
+from model.tables.latent import Latent
+from model.tables.pack import Table, pack
+from model.tables.rows import measured_rows
+from model.tables.sources import Choice, choose
+from perfdb.errors import UnknownNameError
+from perfdb.facts.platforms import PlatformFacts
+from perfdb.operations import OperationSet, OperationTable
+
+Fetch = Callable[..., OperationTable]
+"""`Store.operations`."""
+_NO_WAVES = np.empty(0)
+_PREFIX_SD = 0.08
+"""Added where cached tokens before a prompt were never measured, and the formula says what they cost."""
+
+
+class Heads(NamedTuple):
+    """Attention heads on one device, and the tokens that a sliding window sees (0: all)."""
+
+    heads: float
+    kv_heads: float
+    head_dim: float
+    window: float = 0.0
+
+
+class Experts(NamedTuple):
+    """A MoE layer: sizes of the model, and over how many devices experts are divided and spread.
+
+    `skew` is the exponent of the power law by which tokens choose experts; 0 where they choose evenly.
+    """
+
+    hidden: float
+    inter: float
+    topk: float
+    experts: float
+    moe_tp: float = 1.0
+    moe_ep: float = 1.0
+    skew: float = 1.2
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What answers for one kernel and format: a table at its own rates, or nothing but the wanted ones."""
+
+    table: Table | None
+    own: Rates
+    wanted: Rates
+    choice: Choice | None
+
+
+@dataclass(eq=False)
+class Tables:
+    """The tables of one platform and engine version (None: the newest); `warnings` say what stands in for what.
+
+    `packed` may be shared by the tables of several versions: what one has read the others need not.
+    """
+
+    platform: PlatformFacts
+    engine: str
+    version: str | None
+    sets: Sequence[OperationSet]
+    fetch: Fetch
+    warnings: dict[str, str] = field(default_factory=dict)
+    packed: dict[tuple[str | None, ...], Table | None] = field(default_factory=dict)
+    _sources: dict[tuple[str, str, str | None], _Source] = field(default_factory=dict)
+
+    def query_gemm(self, dtype: str, m: Numbers, n: Numbers, k: Numbers, tp: int = 1) -> Answer:
+        """A product of an m×k and a k×n matrix whose columns `tp` devices share.
+
+        Args:
+            dtype: bf16, fp16, fp8, fp8_block, int8, int4, nvfp4 …
+            m, n, k: arrays of one length, or numbers.
+
+        Raises:
+            UnknownNameError: a number format is not known.
+        """
+        return self._ask(GEMM, dtype, None, (), _arrays(m, n if tp == 1 else np.divide(n, tp), k))
+
+    def query_attention(
+        self, phase: str, kv_dtype: str, heads: Heads, batch: Numbers, tokens: Numbers, prefix: Numbers = 0.0
+    ) -> Answer:
+        """Attention of `batch` sequences.
+
+        Args:
+            phase: "context" (`tokens` new ones after `prefix` cached ones each) or "generation" (one new token each,
+                `tokens` in the cache with it).
+            kv_dtype: number format of the cache.
+            heads: on this device.
+            batch, tokens, prefix: arrays of one length, or numbers.
+        """
+        reach = np.where(np.greater_equal(heads.window, np.add(tokens, prefix)), 0.0, heads.window)
+        shares = ALL_HEADS if heads.kv_heads == heads.heads else heads.kv_heads
+        keys = (heads.head_dim, _if_one(reach), shares)
+        if phase == "generation":
+            return self._ask(GENERATION, "bf16", kv_dtype, keys, _arrays(heads.heads, batch, tokens))
+        return self._after_prefix(CONTEXT, kv_dtype, keys, _arrays(heads.heads, batch, tokens, prefix))
+
+    def query_latent_attention(
+        self,
+        phase: str,
+        formats: tuple[str, str],
+        layer: Latent,
+        heads: float,
+        batch: Numbers,
+        tokens: Numbers,
+        prefix: Numbers = 0.0,
+    ) -> Answer:
+        """A whole layer of latent attention (MLA) of `batch` sequences, with its projections.
+
+        Args:
+            phase: as for `query_attention`.
+            formats: of the weights, and of the cache.
+            layer: its sizes.
+            heads: on this device.
+            batch, tokens, prefix: arrays of one length, or numbers, as for `query_attention`.
+
+        Raises:
+            UnknownNameError: a number format is not known.
+        """
+        weights, cached = formats
+        keys = (known_format(weights).bytes, *layer)
+        if phase == "generation":
+            return self._ask(LATENT_GENERATION, "bf16", cached, keys, _arrays(heads, batch, tokens))
+        return self._after_prefix(LATENT_CONTEXT, cached, keys, _arrays(heads, batch, tokens, prefix))
+
+    def query_experts(self, dtype: str, layer: Experts, tokens: Numbers) -> Answer:
+        """The grouped products of one MoE layer for `tokens` tokens of all its devices together."""
+        return self._ask(EXPERTS, dtype, None, layer, _arrays(tokens))
+
+    def query_all_reduce(self, size: Numbers, devices: float) -> Answer:
+        """The sum of a message of `size` bytes on each of `devices` devices."""
+        return self.query_message(ALL_REDUCE.op, size, devices)
+
+    def query_message(self, op: str, size: Numbers, devices: float) -> Answer:
+        """A collective over `devices` devices.
+
+        Args:
+            op: a name of `MESSAGES`.
+            size: bytes of the whole: of all parts where each device has one.
+
+        Raises:
+            UnknownNameError: no collective is called so.
+        """
+        if op not in MESSAGES:
+            raise UnknownNameError.of("collective", op, MESSAGES)
+        return self._ask(MESSAGES[op], "bf16", None, (devices,), _arrays(size))
+
+    @property
+    def link(self) -> float:
+        """Bytes per second that one device sends to its peers."""
+        return rates_of(self.platform, ALL_REDUCE.op, "bf16", "bf16").link
+
+    def estimate(self, launch_s: float, seconds: Floats) -> Answer:
+        """What no table measures: `seconds` by a formula, `n`, and a launch."""
+        n = len(seconds)
+        return Answer(launch_s + seconds, np.full(n, ROOFLINE_SD), np.full(n, ROOFLINE, np.int8))
+
+    def _after_prefix(self, kernel: Kernel, kv_dtype: str, keys: Sequence[Numbers], arguments: list[Floats]) -> Answer:
+        """Where no cached tokens were measured before a prompt, the whole prompt is asked for: beyond what a prompt of
+        one token takes, the chunk takes its share of the formula."""
+        heads, batch, isl, prefix = arguments
+        source = self._source(kernel, "bf16", kv_dtype)
+        if source.table is None or source.table.highs[:, 3].max() > 0 or not prefix.any():
+            return self._ask(kernel, "bf16", kv_dtype, keys, arguments, _waves(kernel, batch, isl))
+        whole = [heads, batch, isl + prefix, np.zeros_like(prefix)]
+        answer = self._ask(kernel, "bf16", kv_dtype, keys, whole, _waves(kernel, batch, whole[2]))
+        one = [heads, batch, np.ones_like(isl), np.zeros_like(prefix)]
+        least = np.minimum(self._ask(kernel, "bf16", kv_dtype, keys, one).latency_s, answer.latency_s)
+        work, all_work = (kernel.formula(source.own, keys, at) - source.own.launch_s for at in (arguments, whole))
+        seconds = least + (answer.latency_s - least) * work / all_work
+        after = prefix > 0
+        sd = np.where(after, np.hypot(answer.rel_sd, _PREFIX_SD), answer.rel_sd)
+        code = np.where(after & (answer.code == MEASURED), INTERPOLATED, answer.code).astype(np.int8)
+        return Answer(np.where(after, seconds, answer.latency_s), sd, code)
+
+    def _ask(
+        self,
+        kernel: Kernel,
+        dtype: str,
+        kv_dtype: str | None,
+        keys: Sequence[Numbers],
+        arguments: list[Floats],
+        in_waves: Floats = _NO_WAVES,
+    ) -> Answer:
+        source = self._source(kernel, dtype, kv_dtype)
+        if source.table is None or source.choice is None:
+            seconds = np.asarray(kernel.formula(source.wanted, keys, arguments))
+            return Answer(seconds, np.full(len(seconds), source.wanted.sd), np.full(len(seconds), ROOFLINE, np.int8))
+        found = ask(source.table, kernel, source.own, keys, arguments, in_waves)
+        choice, seconds, code = source.choice, found.latency_s, found.code
+        if choice.is_sibling:
+            seconds = (
+                seconds * kernel.formula(source.wanted, keys, arguments) / kernel.formula(source.own, keys, arguments)
+            )
+            code = np.full(len(code), LEARNED, np.int8)
+        elif choice.is_proxy:
+            code = np.where(code <= INTERPOLATED, VERSION_PROXY, code).astype(np.int8)
+        return Answer(seconds, np.hypot(found.rel_sd, choice.sd) if choice.sd else found.rel_sd, code)
+
+    def _source(self, kernel: Kernel, dtype: str, kv_dtype: str | None) -> _Source:
+        key = (kernel.op, dtype, kv_dtype)
+        if key not in self._sources:
+            self._sources[key] = self._found(kernel, dtype, kv_dtype)
+        return self._sources[key]
+
+    def _found(self, kernel: Kernel, dtype: str, kv_dtype: str | None) -> _Source:
+        wanted = rates_of(self.platform, kernel.op, dtype, kv_dtype or "bf16")
+        choice = choose(self.sets, kernel.op, self.engine, self.version, dtype, kv_dtype)
+        if choice is None:
+            return _Source(None, wanted, wanted, None)
+        own = rates_of(self.platform, kernel.op, choice.dtype or dtype, choice.kv_dtype or "bf16")
+        key = (self.platform.name, kernel.op, choice.engine, choice.version, choice.dtype, kv_dtype)
+        if key not in self.packed:
+            self.packed[key] = self._pack(kernel, own, choice, kv_dtype)
+        packed = self.packed[key]
+        if packed is None:
+            return _Source(None, wanted, wanted, None)
+        self._say(kernel, dtype, choice)
+        return _Source(packed, own, wanted, choice)
+
+    def _pack(self, kernel: Kernel, own: Rates, choice: Choice, kv_dtype: str | None) -> Table | None:
+        """None where no row is usable."""
+        table = self.fetch(
+            platform=self.platform.name,
+            engine=choice.engine,
+            engine_version=choice.version,
+            op=kernel.op,
+            dtype=choice.dtype,
+        )
+        if kv_dtype is not None:
+            table = table.where(kv_dtype=kv_dtype)
+        rows = measured_rows(table, kernel)
+        if not len(rows.seconds):
+            return None
+        return pack(rows.keys, rows.arguments, rows.seconds, partial(kernel.formula, own), kernel.coordinate)
+
+    def _say(self, kernel: Kernel, dtype: str, choice: Choice) -> None:
+        if choice.is_proxy or choice.is_sibling:
+            whose = f"{choice.engine} {choice.version or ''}".strip()
+            asked = f"{self.engine} {self.version or ''}".strip()
+            self.warnings[kernel.op] = (
+                f"no {dtype} {kernel.op} of {asked} on {self.platform.name} was measured: "
+                f"that of {whose} in {choice.dtype} stands in"
+            )
+
+
+def _waves(kernel: Kernel, batch: Floats, isl: Floats) -> Floats:
+    return waves(batch, isl) if kernel is CONTEXT else _NO_WAVES
+
+
+def _arrays(*values: Numbers) -> list[Floats]:
+    """All of one length, as contiguous numbers."""
+    arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(value, dtype=np.float64)) for value in values))
+    return [np.ascontiguousarray(array) for array in arrays]
+
+
+def _if_one(values: Floats) -> Numbers:
+    """A single number where all are the same."""
+    first = float(values.flat[0])
+    return first if (values == first).all() else values

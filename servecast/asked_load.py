@@ -1,0 +1,92 @@
+"""The operating point of a question to the closed form: from flags, or from a workload file as far as it can tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perfdb.errors import InputError
+from perfdb.records import Arrival, Workload
+from servecast.output import note
+from servecast.whatif import workload_of
+
+if TYPE_CHECKING:
+    from model.simulate.traffic import Traffic
+
+
+@dataclass(frozen=True)
+class AskedLoad:
+    """A workload, and what of its file the closed form does not see."""
+
+    workload: Workload
+    not_modelled: tuple[str, ...] = ()
+
+    def said(self) -> dict[str, list[str]]:
+        """What a document says of it; a person is told, too."""
+        if not self.not_modelled:
+            return {}
+        note(f"not seen by the closed form: {', '.join(self.not_modelled)}; servecast simulate serves them")
+        return {"not_modelled": list(self.not_modelled)}
+
+
+def asked_load(
+    isl: float | None,
+    osl: float | None,
+    workload: Path | None,
+    concurrency: int | None,
+    rate: float | None,
+    batch: int | None = None,
+) -> AskedLoad:
+    """The load of exactly one of both lengths, or a workload file whose own load the flags replace.
+
+    The closed form takes mean lengths: of a mix, the mean request.
+
+    Raises:
+        InputError: lengths or load are missing or given twice. FileError: the file cannot be read.
+    """
+    lengths = _one_of(isl, osl, workload)
+    if workload is None:
+        return AskedLoad(workload_of(*lengths, concurrency, rate, batch))
+    from servecast.workloads import read_workload, workload_under
+
+    if batch is None:
+        return AskedLoad(*workload_under(workload, rate, concurrency).plain())
+    if rate is not None or concurrency is not None:
+        raise InputError.at("load", "--batch and another load", "one of them")
+    plain, left_out = read_workload(workload).under(concurrency=batch).plain()
+    return AskedLoad(replace(plain, arrival=Arrival.BATCH, concurrency=None, batch_size=batch), left_out)
+
+
+def asked_traffic(
+    isl: float | None, osl: float | None, workload: Path | None, is_rate: bool, is_simulated: bool
+) -> tuple[AskedLoad, Traffic]:
+    """What is sent, by both lengths or a workload file, under a load that is still to be found.
+
+    Raises:
+        InputError: lengths are missing or given twice. FileError: the file cannot be read.
+    """
+    from model.simulate.traffic import Traffic
+    from perfdb.lengths import Lengths
+    from servecast.workloads import read_workload
+
+    lengths = _one_of(isl, osl, workload)
+    if workload is None:
+        traffic = Traffic(Lengths.parse("D({:.12g},{:.12g})".format(*lengths)))
+    else:
+        traffic = read_workload(workload)
+    traffic = traffic.under(rate=1.0) if is_rate else traffic.under(concurrency=1)
+    plain, left_out = traffic.plain()
+    plain = plain if workload is not None else replace(plain, lengths=None)  # as whatif: how they vary is not said
+    return AskedLoad(plain, () if is_simulated else left_out), traffic
+
+
+def _one_of(isl: float | None, osl: float | None, workload: Path | None) -> tuple[float, float]:
+    """Both lengths, zeros where a file has them."""
+    if workload is not None:
+        if isl is not None or osl is not None:
+            raise InputError.at("lengths", "--isl or --osl beside --workload", "one of both")
+        return 0.0, 0.0
+    if isl is None or osl is None:
+        raise InputError.at("lengths", "no --isl and --osl, and no --workload", "both lengths, or a workload file")
+    return isl, osl

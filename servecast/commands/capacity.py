@@ -1,0 +1,64 @@
+"""`servecast capacity`: the largest load under an SLO, and what a given load takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from servecast.options import DEFAULT_DB, Db, Json, Wait, open_store, pairs, typed_list
+
+
+def capacity(
+    model: Annotated[str, typer.Option("--model", help="A known name, a folder with config.json, or a GGUF file.")],
+    platform: Annotated[str, typer.Option("--platform", help="An accelerator, or local.")],
+    engine: Annotated[str, typer.Option("--engine", help="vllm, sglang, trtllm or llamacpp.")],
+    slo: Annotated[str, typer.Option("--slo", help="Bounds that must hold: ttft_s<0.5,tpot_s_p99<0.05.")],
+    isl: Annotated[float | None, typer.Option("--isl", min=1, help="Input length, tokens.")] = None,
+    osl: Annotated[float | None, typer.Option("--osl", min=1, help="Output length, tokens.")] = None,
+    workload: Annotated[
+        Path | None, typer.Option("--workload", help="A workload file instead of --isl and --osl.")
+    ] = None,
+    by: Annotated[str, typer.Option("--by", help="Which load: rate (requests/s) or concurrency.")] = "rate",
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="K=V1,V2", help="A parameter and its values; repeatable.")
+    ] = None,
+    method: Annotated[str, typer.Option("--method", help="model (closed form), or simulate.")] = "model",
+    requests: Annotated[int, typer.Option("--requests", min=100, help="Per simulation, at least.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", help="Of lengths and arrivals, with --method simulate.")] = 0,
+    devices: Annotated[int | None, typer.Option("--devices", min=1, help="How many there are, for replicas.")] = None,
+    total_rate: Annotated[
+        float | None, typer.Option("--total-rate", help="Requests/s to be served in all: how many replicas?")
+    ] = None,
+    efficiency: Annotated[
+        float, typer.Option("--efficiency", help="What a replica serves beside others, over what it serves alone.")
+    ] = 1.0,
+    usd_per_hour: Annotated[
+        float | None, typer.Option("--usd-per-hour", help="Price of a device; else its list price.")
+    ] = None,
+    db: Db = DEFAULT_DB,
+    wait: Wait = 30.0,
+    json: Json = False,
+) -> None:
+    """Find the largest load that keeps the SLO, for one config or the product of all values given."""
+    from perfdb.errors import InputError
+    from servecast.asked_load import asked_traffic
+    from servecast.capacity import capacity as answer_capacity
+    from servecast.capacity import question_of
+    from servecast.capacity_text import say_capacity
+    from servecast.output import emit_json
+    from servecast.slo import parse_slos
+    from servecast.whatif import WhatIf
+
+    if method not in {"model", "simulate"}:
+        raise InputError.at("--method", f"{method!r}", "model or simulate")
+    values = {name: typed_list(text, f"--set {name}") for name, text in pairs(sets, "--set").items()}
+    load, traffic = asked_traffic(isl, osl, workload, by == "rate", method == "simulate")
+    question = question_of(
+        WhatIf(model, platform, engine, load.workload, values), traffic, by, parse_slos(slo),
+        requests=requests if method == "simulate" else None, seed=seed, devices=devices, total_rate=total_rate,
+        efficiency=efficiency, usd_per_hour=usd_per_hour,
+    )  # fmt: skip
+    answer = answer_capacity(question, open_store(db, wait)) | load.said()
+    emit_json(answer) if json else say_capacity(answer)
