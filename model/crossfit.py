@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from model.descriptors import LENGTHS, WAITING
+from model.descriptors import LENGTHS, ROOF_DECODING, ROOF_WAITING, WAITING
 from model.intervals import balanced_weights, conformal_sd, folds
 from model.kept_fits import kept
 from model.kriging import Kriging, Spread, spaced, spread_of
@@ -27,7 +27,10 @@ ENOUGH = 200
 ENOUGH_GROUPS = 4
 FOLDS = 8
 _MOST_CHECKED = 50
-_WITHOUT: Mapping[str, tuple[int | None, ...]] = {"ttft_s": (None, WAITING)}
+_SHARPNESS = 4.0
+_LEAST_WEIGHT = 0.15
+_SIMPLER: Mapping[str, tuple[int, ...]] = {"ttft_s": (WAITING, ROOF_WAITING), "tpot_s": (ROOF_DECODING,)}
+"""Descriptors that tell, as a logarithm, how far the analytic answer is from a simpler one."""
 
 
 def places_of(features: Floats) -> Floats:
@@ -84,15 +87,20 @@ class CrossFit:
     prior_sd: float
 
     @cached_property
-    def _best(self) -> tuple[Bag, Floats]:
-        """The bag that is least wrong about groups that it has not seen (mean of |predicted/measured − 1|), and its
-        errors, `m`. The time to the first
-        token may be corrected from that of the prompt alone: smooth where the analytic wait is not."""
+    def _blend(self) -> tuple[list[tuple[float, Bag]], Floats]:
+        """Bags with their weights, and the errors that they leave, `m`. They correct the analytic answer, or something
+        simpler: smooth where the analytic wait is not, of one kind where operation tables come from several sources.
+        Each counts by how wrong it is about groups that it has not seen (mean of |predicted/measured − 1|)."""
         data = (self.features, self.residual, self.group)
-        bags = [fit_bag(*data, without) for without in _WITHOUT.get(self.metric, (None,))]
-        pairs = [(bag, bag.errors(*data)) for bag in bags]
-        weight = balanced_weights(self.group)
-        return min(pairs, key=lambda pair: float(weight @ np.abs(np.expm1(-pair[1]))))
+        simpler = {self.features[:, column].tobytes(): column for column in _SIMPLER.get(self.metric, ())}
+        bags = [fit_bag(*data, without) for without in (None, *simpler.values())]
+        errors = [bag.errors(*data) for bag in bags]
+        wrong = np.array([balanced_weights(self.group) @ np.abs(np.expm1(-left)) for left in errors])
+        weights = (wrong.min() / wrong) ** _SHARPNESS
+        weights[weights < _LEAST_WEIGHT * weights.sum()] = 0.0
+        weights /= weights.sum()
+        left = np.sum([weight * each for weight, each in zip(weights, errors, strict=True)], axis=0)
+        return [(float(weight), bag) for weight, bag in zip(weights, bags, strict=True) if weight], left
 
     @cached_property
     def uses_trees(self) -> bool:
@@ -103,16 +111,18 @@ class CrossFit:
         for held in folds(self.group, FOLDS):
             constant[held] -= spread_of(self.residual[~held], self.group[~held], self.prior_sd).overall
         weight = balanced_weights(self.group)
-        return float(weight @ np.abs(self._best[1])) < float(weight @ np.abs(constant))
+        return float(weight @ np.abs(self._blend[1])) < float(weight @ np.abs(constant))
 
     def expected(self, features: Floats, group: int | None) -> Floats:
         """What trees that have not seen the group tell of the residual of n rows, `n`; zeros without trees."""
-        return self._best[0].predict(features, group) if self.uses_trees else np.zeros(len(features))
+        if not self.uses_trees:
+            return np.zeros(len(features))
+        return np.asarray(sum(weight * bag.predict(features, group) for weight, bag in self._blend[0]))
 
     @cached_property
     def errors(self) -> Floats:
         """What is left of the residual of every row, `m`."""
-        return self._best[1] if self.uses_trees else self.residual
+        return self._blend[1] if self.uses_trees else self.residual
 
     @cached_property
     def spread(self) -> Spread:

@@ -7,6 +7,7 @@ learned on one platform carries over to another. All but shares, flags and the v
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,9 +22,10 @@ LENGTHS = np.array([2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0, 2.0, 2.0, 0.5, 0.5])
 for each, two rows of a group have little to do with each other."""
 PLACE_ROLES = frozenset({"tp", "pp", "dp", "weight_dtype", "max_num_seqs", "max_num_batched_tokens"})
 """The parameters that a place follows."""
-WAITING = len(LENGTHS)
-"""The column that holds log(analytic time to the first token / time of the prompt alone), 0 for requests that arrive at
-a rate of their own."""
+WAITING, ROOF_WAITING, ROOF_DECODING = range(len(LENGTHS), len(LENGTHS) + 3)
+"""Columns that hold log(analytic time to the first token / time of the prompt alone), the same with that time on the
+roofline (both 0 for requests that arrive at a rate of their own), and log(analytic time per output token / decode step
+on the roofline)."""
 _ENGINES = ("vllm", "sglang", "trtllm", "llamacpp")
 _VERSION = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?")
 
@@ -40,9 +42,15 @@ def version_number(version: object) -> float:
 def describe(points: Points, answer: Serving, version: float = 0.0) -> Floats:
     """Descriptors of n rows served by one version (see `version_number`), `n x d`; d is the same for every context."""
     alone, together = _prompt_s(points)
+    roof = replace(points, tables=None)
+    roof_alone, roof_decode = _prompt_s(roof)[0], _decode_s(roof, answer.active)
+    waits = np.where(points.load.is_open, 0.0, np.log(answer.metrics["ttft_s"] / np.stack([alone, roof_alone])))
     columns = [
         *_place(points),
-        np.where(points.load.is_open, 0.0, np.log(answer.metrics["ttft_s"] / alone)),
+        *waits,
+        np.log(answer.metrics["tpot_s"] / roof_decode),
+        np.log(roof_alone),
+        np.log(roof_decode),
         *_times(points, answer, alone, together),
         *_shares(answer.decode),
         *_shares(answer.mixed),
@@ -62,6 +70,11 @@ def _prompt_s(points: Points) -> tuple[Floats, Floats]:
         return step(points, StepLoad(isl * prompts, isl / 2.0, prompts, nothing, nothing, isl)).seconds / prompts
 
     return seconds(np.ones(len(points))), seconds(np.maximum(points.max_num_batched_tokens / isl, 1.0))
+
+
+def _decode_s(points: Points, sequences: Floats) -> Floats:
+    nothing, kv = np.zeros(len(points)), points.load.isl + points.load.osl / 2.0
+    return step(points, StepLoad(nothing, nothing, nothing, nothing, sequences / points.pp, kv)).seconds
 
 
 def _place(points: Points) -> list[Floats]:

@@ -37,6 +37,8 @@ _NUMERIC_DEFAULTS: Mapping[str, float] = {
     "prefill_chunk": np.inf,
     "memory_fraction": 0.9,
     "max_model_len": 0.0,
+    "block_size": 16.0,
+    "kv_blocks": 0.0,
     "threads": 0.0,
     "chunked_prefill": 1.0,
     "continuous_batching": 1.0,
@@ -48,7 +50,7 @@ _ANY_ENGINE: Mapping[str, str] = {
     "attention_dp_size": "attention_dp",
 }
 """What collections of runs call a parameter of every engine, and its role."""
-_COUNTS = ("tp", "pp", "dp", "max_num_seqs", "max_num_batched_tokens", "prefill_chunk")
+_COUNTS = ("tp", "pp", "dp", "max_num_seqs", "max_num_batched_tokens", "prefill_chunk", "block_size")
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class Points:
     continuous_batching: Floats
     memory_fraction: Floats
     max_model_len: Floats
+    block_size: Floats
+    kv_blocks: Floats
     layer_bytes: Floats
     head_bytes: Floats
     kv_bytes: Floats

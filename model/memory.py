@@ -29,7 +29,10 @@ RESERVES_SLOTS = "llamacpp"
 @dataclass(frozen=True)
 class Memory:
     """Bytes on one device, all `n`: `available`, `weights`, `overhead`, `kv_per_token`; `kv_needed` is what the config
-    must be able to hold at least, `sequences` how many of the load's sequences its KV cache holds (inf: all)."""
+    must be able to hold at least, `sequences` how many of the load's sequences its KV cache holds (inf: all).
+
+    `blocks` of the KV cache are what is left, or what the config says that the engine's log told.
+    """
 
     available: Floats
     weights: Floats
@@ -37,6 +40,7 @@ class Memory:
     kv_per_token: Floats
     kv_needed: Floats
     sequences: Floats
+    blocks: Floats
 
     @property
     def headroom(self) -> Floats:
@@ -68,11 +72,18 @@ def memory(points: Points) -> Memory:
     one = load.isl + load.osl
     if points.engine.name == RESERVES_SLOTS:
         reserved = np.where(points.max_model_len > 0, points.max_model_len, points.max_num_seqs * one)
-        return Memory(available, weights, overhead, per_token, reserved * per_token, np.maximum(reserved // one, 1.0))
+        slots = np.maximum(reserved // one, 1.0)
+        blocks = reserved // points.block_size
+        return Memory(available, weights, overhead, per_token, reserved * per_token, slots, blocks)
     longest = np.maximum(points.max_model_len, one)
-    room = np.maximum(available - weights - overhead, 0.0)
-    sequences = np.maximum(room / (per_token * (load.isl + load.osl / 2)), 1.0)
-    return Memory(available, weights, overhead, per_token, longest * per_token, sequences)
+    block = per_token * points.block_size
+    left = np.floor(np.maximum(available - weights - overhead, 0.0) / block)
+    blocks = np.where(points.kv_blocks > 0, points.kv_blocks, left)
+    # a counted number of blocks says what was left, whatever this account of it makes of the rest
+    available = np.where(points.kv_blocks > 0, weights + overhead + blocks * block, available)
+    # the last block of a sequence is half full on average
+    sequences = np.maximum(blocks / ((load.isl + load.osl / 2) / points.block_size + 0.5), 1.0)
+    return Memory(available, weights, overhead, per_token, longest * per_token, sequences, blocks)
 
 
 def kv_bytes_per_token(points: Points) -> Floats:

@@ -13,7 +13,8 @@ import numpy as np
 
 from model.tables.answer import Answer
 from model.tables.kernels import MESSAGES
-from model.tables.library import Experts, Heads, Tables
+from model.tables.library import Tables
+from model.tables.shapes import Experts, Heads
 from perfdb.errors import FileError, InputError, UnknownNameError
 from perfdb.operations import DTYPE_BYTES, canonical_dtype
 from servecast.output import note, print_table

@@ -20,16 +20,15 @@ def engine_settings(points: Points, config: Mapping[str, Scalar], trace: Trace) 
     Raises:
         InputError: no block is left, or a flag's value cannot be right.
     """
-    size = _whole(points, config, "block_size", 16)
     longest = int((trace.prompt + trace.output).max()) + 1
     model_len = int(points.max_model_len[0]) or max(points.architecture.max_positions, longest)
-    blocks = _whole(points, config, "kv_blocks", 0) or _blocks(points, size)
+    blocks = int(memory(points).blocks[0])
     if blocks < 1:
         raise InputError.at("memory", "no room is left for the KV cache", "a config that fits; whatif says why")
     return EngineSettings(
         max_num_batched_tokens=int(points.max_num_batched_tokens[0]),
         max_num_seqs=int(points.max_num_seqs[0]),
-        block_size=size,
+        block_size=int(points.block_size[0]),
         num_blocks=blocks,
         max_model_len=model_len,
         enable_prefix_caching=bool(_value(points, config, "prefix_caching", True)),
@@ -37,12 +36,6 @@ def engine_settings(points: Points, config: Mapping[str, Scalar], trace: Trace) 
         long_prefill_token_threshold=_whole(points, config, "prefill_threshold", 0),
         is_priority=_value(points, config, "policy", "fcfs") == "priority",
     )
-
-
-def _blocks(points: Points, size: int) -> int:
-    found = memory(points)
-    room = found.available - found.weights - found.overhead
-    return int(max(room[0] / found.kv_per_token[0], 0.0)) // size
 
 
 def _value(points: Points, config: Mapping[str, Scalar], role: str, fallback: Scalar) -> Scalar:

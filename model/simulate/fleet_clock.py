@@ -60,8 +60,7 @@ def serve_fleet(
 ) -> Served:
     """As `clock.serve`, on a fresh fleet."""
     due, cap, talks = arrivals.due, arrivals.cap, len(arrivals.follower) > 0
-    number, total = fleet.number, fleet.number[FREE]
-    book = new_book(len(due))
+    number, total, book = fleet.number, fleet.number[FREE], new_book(len(due))
     chunks = _no_chunks(settings.seqs + 1)
     came, done, now, coming = 0, 0, 0.0, due.min()
     while done < len(due):
@@ -87,13 +86,12 @@ def serve_fleet(
         book = with_room(book, chunks.counts[0])
         _finish_decodes(settings, fleet, chunks, book, now)
         _finish_prompts(settings, requests, fleet, chunks, book, now)
-        left = chunks.counts[1]
-        done += left
+        done += chunks.counts[1]
         if talks:
-            answered(arrivals, chunks.done, left, now)
+            answered(arrivals, chunks.done, chunks.counts[1], now)
         coming = next_in_turn_s(arrivals) if talks else next_alone_s(due, cap, came, done)
         write(book, now, 1, seconds, seconds, decodes, total - number[FREE])
-        if skips and decodes > 0 and chunks.counts[0] + left + number[PREEMPTED] == preempted:
+        if skips and decodes > 0 and chunks.counts[0] + chunks.counts[1] + number[PREEMPTED] == preempted:
             now = _skip(fleet, costs, book, now, coming - now)
     served: Served = closed(book, number[PREEMPTED])
     return served

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from model.architecture import Architecture
-from model.tables.latent import Latent, latent_of
-from model.tables.library import Experts, Heads
+from model.tables.shapes import Experts, Heads, Latent, latent_of
 
 _ACTIVATION_BYTES = 2.0
 

@@ -21,6 +21,9 @@ from perfdb.facts.platforms import PlatformFacts
 ROOFLINE_SD = 0.35
 """sd of log(measured / formula) where no fit says it."""
 _ANY_GPU = ""
+_SLOW_LINK = "slow link"
+_FAST_LINK = 100e9
+"""Bytes per second above which devices are joined by links of their own rather than by the host's bus."""
 _SLOWEST_LINK = 16e9
 """Bytes per second of PCIe 3.0 x16: for devices that are joined by something that no source describes."""
 
@@ -63,6 +66,11 @@ def rates_at(platform: PlatformFacts, op: str, number_format: str, cached_format
     return Rates(peak, bandwidth, shares.launch_s, weights.bytes, dtype(cached_format).bytes, link, shares.sd)
 
 
+def like(platform: PlatformFacts, op: str) -> str:
+    """Whose generic rates a device has that was never measured: for messages, those of devices with links as slow."""
+    return _SLOW_LINK if op == ALL_REDUCE.op and (platform.link_bytes_s or 0.0) < _FAST_LINK else _ANY_GPU
+
+
 def told_apart_by(op: str, number_format: str, cached_format: str) -> str:
     """The format that fits of a kernel are told apart by: that of what it reads most of."""
     return cached_format if _attends(op) else number_format
@@ -81,7 +89,7 @@ def _shares(platform: PlatformFacts, op: str, number_format: str, cached_format:
     for name in (wanted, *SIBLINGS.get(wanted, ()), "bf16"):
         known = _fitted().get(f"{op} {name}")
         if known:
-            launch, flops, bandwidth, sd = known.get(platform.name, known[_ANY_GPU])
+            launch, flops, bandwidth, sd = known.get(platform.name, known[like(platform, op)])
             return Shares(launch * 1e-6, flops, bandwidth, sd if name == wanted else hypot(sd, OTHER_FORMAT_SD))
     raise KeyError(op)  # every kernel has been fitted in bf16
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 
@@ -33,9 +32,9 @@ from model.tables.kernels import (
     Rates,
     waves,
 )
-from model.tables.latent import Latent
 from model.tables.pack import Table, pack
 from model.tables.rows import measured_rows
+from model.tables.shapes import Experts, Heads, Latent
 from model.tables.sources import Choice, choose
 from perfdb.errors import UnknownNameError
 from perfdb.facts.platforms import PlatformFacts
@@ -46,30 +45,6 @@ Fetch = Callable[..., OperationTable]
 _NO_WAVES = np.empty(0)
 _PREFIX_SD = 0.08
 """Added where cached tokens before a prompt were never measured, and the formula says what they cost."""
-
-
-class Heads(NamedTuple):
-    """Attention heads on one device, and the tokens that a sliding window sees (0: all)."""
-
-    heads: float
-    kv_heads: float
-    head_dim: float
-    window: float = 0.0
-
-
-class Experts(NamedTuple):
-    """A MoE layer: sizes of the model, and over how many devices experts are divided and spread.
-
-    `skew` is the exponent of the power law by which tokens choose experts; 0 where they choose evenly.
-    """
-
-    hidden: float
-    inter: float
-    topk: float
-    experts: float
-    moe_tp: float = 1.0
-    moe_ep: float = 1.0
-    skew: float = 1.2
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from model.dtypes import dtype as known_format
 from model.prediction import Floats
 from model.tables.grid import Ints
 from model.tables.kernels import ALL_HEADS, EXPERTS, Kernel
-from model.tables.latent import Latent, latent_of
+from model.tables.shapes import Latent, latent_of
 from perfdb.errors import InputError
 from perfdb.operations import DTYPE_BYTES, OperationTable
 

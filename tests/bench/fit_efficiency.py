@@ -91,10 +91,13 @@ def main() -> None:
             by_platform = {
                 p: np.median([fit.fitted for (q, _), fit in fits.items() if p == q], axis=0) for p, _ in fits
             }
-            other = {p: generic(by_platform, p) for p in by_platform}
+            if len(by_platform) < _LEAST_PLATFORMS:
+                continue
+            kinds = {p: efficiency.like(platform(p), kernel.op) for p in by_platform}
+            other = {p: generic(by_platform, kinds, kinds[p], p) for p in by_platform}
             apart = judged(fits, lambda key, other=other: other[key[0]])
             old = judged(fits, lambda _: _OLD)
-            shares[name] = entry(fits, by_platform, apart)
+            shares[name] = entry(fits, by_platform, kinds, apart)
             lines.append(summary(name, by_platform, apart, old))
             print(lines[-1], flush=True)
     if given.write:
@@ -145,10 +148,11 @@ def possible(three: np.ndarray) -> np.ndarray:
     return np.minimum(three, [np.inf, 0.0, 0.0])
 
 
-def generic(by_platform: Mapping[str, np.ndarray], without: str = "") -> np.ndarray:
-    """The median over platforms, one left out."""
-    kept = [three for name, three in by_platform.items() if name != without]
-    return np.median(kept or list(by_platform.values()), axis=0)
+def generic(
+    by_platform: Mapping[str, np.ndarray], kinds: Mapping[str, str], kind: str, without: str = ""
+) -> np.ndarray:
+    """The median over platforms of a kind, one left out."""
+    return np.median([by_platform[name] for name in by_platform if kinds[name] == kind and name != without], axis=0)
 
 
 def judged(fits: Fits, three_of: Callable[[tuple[str, str]], np.ndarray]) -> dict[str, np.ndarray]:
@@ -159,9 +163,14 @@ def judged(fits: Fits, three_of: Callable[[tuple[str, str]], np.ndarray]) -> dic
     return {name: np.concatenate(parts) for name, parts in errors.items()}
 
 
-def entry(fits: Fits, by_platform: Mapping[str, np.ndarray], apart: Errors) -> dict[str, list[float]]:
-    """The numbers to ship: of all platforms together, and of each, judged on engines left out where it has several."""
-    found = {"": rounded(generic(by_platform), spread(apart.values()))}
+def entry(
+    fits: Fits, by_platform: Mapping[str, np.ndarray], kinds: Mapping[str, str], apart: Errors
+) -> dict[str, list[float]]:
+    """The numbers to ship: of all platforms of a kind, and of each, judged on engines left out where it has several."""
+    found = {}
+    for kind in sorted(set(kinds.values())):
+        errors = [apart[name] for name in by_platform if kinds[name] == kind]
+        found[kind] = rounded(generic(by_platform, kinds, kind), spread(errors))
     for name, three in by_platform.items():
         own = {key: fit for key, fit in fits.items() if key[0] == name}
         errors = []
@@ -199,7 +208,8 @@ def document(shares: Mapping[str, Mapping[str, Sequence[float]]], lines: Sequenc
     """The file: one line per kernel, format and platform."""
     about = [
         "By kernel and number formats: platform -> [µs of a launch, share of peak FLOP/s, share of bandwidth (for "
-        'messages: of the link), sd of log(measured / formula)]; "" is any other GPU.',
+        'messages: of the link), sd of log(measured / formula)]; "" is any other GPU, "slow link" one joined '
+        "by the bus of its host.",
         "Fitted by tests/bench/fit_efficiency.py to the operation tables of aiconfigurator-core 0.12.0 (Apache-2.0).",
         "|log error| of platforms left out, median over them, beside constants that do not know the kernel:",
         *lines,

@@ -18,8 +18,8 @@ import numpy as np
 
 from model.architecture import resolve_model
 from model.tables.answer import EXTRAPOLATED, INTERPOLATED, Answer
-from model.tables.latent import latent_of
-from model.tables.library import Experts, Heads, Tables
+from model.tables.library import Tables
+from model.tables.shapes import Experts, Heads, latent_of
 from perfdb.facts.platforms import platform
 from perfdb.operations import OperationTable
 from perfdb.store import Store

@@ -48,7 +48,7 @@ def read_json(tmp_path: Path) -> Read:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "test.duckdb")
+    return Store(tmp_path / "perf.duckdb")
 
 
 @pytest.fixture

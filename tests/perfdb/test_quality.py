@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +16,6 @@ from perfdb.store import Store
 
 MEAN, MEDIAN, VALUE = Statistic.MEAN, Statistic.MEDIAN, Statistic.VALUE
 Columns = dict[tuple[str, Statistic], Sequence[float]]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "perf.duckdb")
 
 
 def add(store: Store, name: str, values: Columns, bad: tuple[BadRow, ...] = (), **context: Any) -> None:

@@ -11,11 +11,6 @@ from perfdb.quality import Finding, Severity
 from perfdb.store import Store
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "perf.duckdb")
-
-
 def find(store: Store, kind: str) -> Finding | None:
     return next((finding for finding in store.check() if finding.kind == kind), None)
 

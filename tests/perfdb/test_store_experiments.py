@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,11 +40,6 @@ POINT = PointResult(
     ),
 )
 POISSON = PointResult(Workload(arrival=Arrival.POISSON, request_rate=math.inf), (), Outcome.PARTIAL)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "perf.duckdb")
 
 
 @pytest.fixture

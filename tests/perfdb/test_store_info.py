@@ -32,11 +32,6 @@ TARGET = Target("m", "h100_sxm", "vllm", 2)
 WORKLOAD = Workload(isl=128.0, osl=64.0, arrival=Arrival.CLOSED, concurrency=4)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "perf.duckdb")
-
-
 def objects(*values: object) -> np.ndarray[Any, Any]:
     column = np.empty(len(values), dtype=object)
     column[:] = values

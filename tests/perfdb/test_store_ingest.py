@@ -22,11 +22,6 @@ from perfdb.store import Store
 TTFT = ("ttft_s", Statistic.MEAN)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "perf.duckdb")
-
-
 def source(name: str = "a.csv", content: str | None = None) -> Source:
     return Source(name, content or name, "csv")
 

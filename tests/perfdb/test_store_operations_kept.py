@@ -28,11 +28,6 @@ MNK = {name: Number((name,)) for name in "mnk"}
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "perf.duckdb")
-
-
-@pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
     def run(text: str, name: str = "ops.csv") -> Path:
         path = tmp_path / name

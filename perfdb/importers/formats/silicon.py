@@ -221,7 +221,6 @@ def _warnings(rows: _Rows, good: Bools) -> Iterator[str]:
     if unlike:
         names = ", ".join(sorted({models[row] for run in unlike for row in run}))
         yield f"the copies of {len(unlike)} runs differ in model_path ({names}): that of the copy kept was taken"
-    yield f"{TTFT} and {TPOT} do not say which statistic they are: stored as plain values"
     source = rows.text("silicon_data_source")
     dynamo = rows.text("backend_version").pairs(source, _engine_version).said() != rows.text("backend_version").said()
     if (dynamo & good).any():

@@ -6,7 +6,7 @@ import numpy as np
 
 from perfdb.importers.table.cells import Floats, number
 from perfdb.importers.table.factors import setting_keys
-from perfdb.importers.table.frame import Frame
+from perfdb.importers.table.frame import Frame, Key
 from perfdb.importers.table.lengths import tokens_per_request
 from perfdb.metrics import Statistic
 from perfdb.records import Arrival
@@ -70,11 +70,14 @@ def _cold_runs(frame: Frame) -> None:
 
 
 def settle_statistics(frame: Frame) -> None:
-    """A latency without its statistic, beside others of its metric: theirs if it says the same, else said aloud."""
+    """A latency without its statistic: that of another column of its metric which says the same, else said aloud."""
     for metric in _LATENCIES:
         key = (metric, Statistic.VALUE)
         others = [other for other in frame.numbers if other[0] == metric and other != key]
-        if key not in frame.numbers or not others:
+        if not np.isfinite(frame.numbers.get(key, np.nan)).any():
+            continue
+        if not others:
+            _warn_unsaid(frame, key)
             continue
         same = next((other for other in others if _same(frame.numbers[key], frame.numbers[other])), None)
         if same is not None:
@@ -84,6 +87,16 @@ def settle_statistics(frame: Frame) -> None:
         frame.warn(
             f"column {frame.headers[key]!r} does not say its statistic, and {beside} says something else: stored as "
             "'value'; name it with --map (such as mean_ttft_s)"
+        )
+
+
+def _warn_unsaid(frame: Frame, key: Key) -> None:
+    """Of a single request there is nothing to take a mean of."""
+    alone = np.fmax(frame.number("concurrency"), frame.number("batch_size")) == 1
+    if not alone[np.isfinite(frame.numbers[key])].all():
+        frame.warn(
+            f"column {frame.headers.get(key, key[0])!r} does not say its statistic: stored as 'value', and read as the "
+            "mean where there is none; name it with --map (such as p50_ttft_s)"
         )
 
 

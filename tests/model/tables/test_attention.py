@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.tables.kernels import CONTEXT, GENERATION, Rates, attended
-from model.tables.library import Heads, Tables
+from model.tables.library import Tables
+from model.tables.shapes import Heads
 
 Build = Callable[..., Tables]
 RATES = Rates(5e14, 4e12, 5e-6)

@@ -28,12 +28,12 @@ FILE = Path(efficiency.__file__).with_name("efficiency.json")
 def test_the_file_says_where_it_is_from_and_how_far_it_strays() -> None:
     document = json.loads(FILE.read_text())
     about = document.pop("about")
-    assert "fit_efficiency" in about[1]
     said = " ".join(about)
+    assert "fit_efficiency.py" in said
     for name, platforms in document.items():
         assert f"{name}:" in said
         assert "" in platforms
-        assert set(platforms) <= {"", *PLATFORMS}
+        assert set(platforms) <= {"", "slow link", *PLATFORMS}
         for launch, flops, bandwidth, sd in platforms.values():
             assert 0 < launch < 500
             assert 0 < flops <= 1
@@ -81,3 +81,11 @@ def test_a_cpu_reaches_what_its_constants_say() -> None:
     assert gemm.bandwidth == pytest.approx(0.6 * facts.bandwidth_bytes_s)
     assert attention.bandwidth == pytest.approx(0.4 * facts.bandwidth_bytes_s)
     assert rates_of(facts, "all_reduce", "bf16", "bf16").launch_s == pytest.approx(20e-6)
+
+
+def test_devices_joined_by_the_bus_of_their_host_take_longer_to_send() -> None:
+    bus, own = (rates_of(platform(name), "all_reduce", "bf16", "bf16") for name in ("rtx_4090", "h20"))
+    assert bus.launch_s > 1.5 * own.launch_s
+    assert bus.link < 0.2 * own.link
+    gather = rates_of(platform("rtx_4090"), "all_gather", "bf16", "bf16")
+    assert (gather.launch_s, gather.link) == (bus.launch_s, bus.link)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.tables.kernels import EXPERTS, Rates, share_met
-from model.tables.library import Experts, Tables
+from model.tables.library import Tables
+from model.tables.shapes import Experts
 from perfdb.errors import UnknownNameError
 
 Build = Callable[..., Tables]

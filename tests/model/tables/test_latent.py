@@ -10,8 +10,8 @@ import pytest
 
 from model.architecture import resolve_model
 from model.tables.kernels import LATENT_CONTEXT, LATENT_GENERATION, Rates
-from model.tables.latent import latent_of
 from model.tables.library import Tables
+from model.tables.shapes import latent_of
 
 Build = Callable[..., Tables]
 RATES = Rates(5e14, 4e12, 4e-5, 2.0, 2.0)

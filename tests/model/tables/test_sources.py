@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.tables.kernels import GEMM, Rates
-from model.tables.library import Experts, Heads, Tables
+from model.tables.library import Tables
+from model.tables.shapes import Experts, Heads
 from model.tables.sources import Choice, choose, version_number
 from perfdb.operations import OperationSet, canonical_dtype
 

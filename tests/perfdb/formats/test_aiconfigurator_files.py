@@ -29,11 +29,6 @@ def table(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "perf.duckdb")
-
-
 Table = Callable[..., Path]
 
 

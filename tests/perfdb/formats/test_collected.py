@@ -22,11 +22,6 @@ ALL = "SELECT * EXCLUDE (source_id, source_row) FROM op_measurements ORDER BY so
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "perf.duckdb")
-
-
-@pytest.fixture
 def measured(tmp_path: Path) -> Path:
     path = tmp_path / "ops.csv"
     path.write_text(CSV)

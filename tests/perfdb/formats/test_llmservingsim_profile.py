@@ -24,11 +24,6 @@ Write = Callable[..., Path]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "perf.duckdb")
-
-
-@pytest.fixture
 def write(tmp_path: Path) -> Write:
     def run(name: str, text: str, where: str = f"{FOLDER}/tp2", meta: str | None = META) -> Path:
         path = tmp_path / "profile" / where / name

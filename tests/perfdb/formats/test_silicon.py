@@ -66,7 +66,7 @@ def test_an_aggregated_run(read_as: Read, facts: Facts) -> None:
     }  # fmt: skip
     assert found["extra"]["batch_size"] == 64
     assert "batch_size" not in found
-    assert any("do not say which statistic" in text for text in batch.warnings)
+    assert any("does not say its statistic: stored as 'value'" in text for text in batch.warnings)
 
 
 def test_batch_size_is_of_one_attention_rank(read_as: Read, facts: Facts) -> None:

@@ -16,11 +16,6 @@ Table = Callable[..., Path]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "perf.duckdb")
-
-
-@pytest.fixture
 def table(tmp_path: Path) -> Table:
     """A CSV of records; a value (mean, median, std) of an operation fills its five columns."""
 

@@ -1,0 +1,63 @@
+"""What fits: weights, blocks of the KV cache, and what an engine's log said of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from model.architecture import resolve_model
+from model.feasibility import feasibility
+from model.knobs import points_of
+from model.load import load_of
+from model.memory import Memory, memory
+from perfdb.errors import InputError
+from perfdb.facts.engines import engine
+from perfdb.facts.platforms import platform
+from perfdb.records import Arrival, Grid, Scalar, Workload
+
+LOAD = Workload(isl=1000, osl=200, arrival=Arrival.CLOSED, concurrency=8)
+
+
+def account(model: str, place: str, **params: Scalar) -> Memory:
+    grid = Grid.of([params])
+    return memory(points_of(resolve_model(model), platform(place), engine("vllm"), 1, grid, load_of(LOAD, 1)))
+
+
+def test_blocks_are_what_a_real_server_had() -> None:
+    """vLLM 0.19 on an RTX 4090 with an 8 B model in 16 bits told 2,588 blocks of 16 tokens."""
+    found = account("meta-llama/Llama-3.1-8B", "rtx_4090", max_num_batched_tokens=2048, max_num_seqs=256)
+    assert found.blocks.item() == pytest.approx(2588, rel=0.06)
+
+
+def test_counted_blocks_override_the_account() -> None:
+    counted = account("meta-llama/Llama-3.1-8B", "rtx_4090", num_gpu_blocks_override=100)
+    assert counted.blocks.item() == 100
+    assert counted.sequences.item() == pytest.approx(100 / (1100 / 16 + 0.5))
+    few = account("meta-llama/Llama-3.1-8B", "rtx_4090", num_gpu_blocks_override=50)
+    assert few.headroom.item() < 0 < counted.headroom.item()
+
+
+def test_too_few_counted_blocks_are_infeasible_with_the_reason() -> None:
+    grid = Grid.of([{"num_gpu_blocks_override": 50}])
+    model, place = resolve_model("meta-llama/Llama-3.1-8B"), platform("rtx_4090")
+    points = points_of(model, place, engine("vllm"), 1, grid, load_of(LOAD, 1))
+    fits, reasons = feasibility(points, memory(points))
+    assert not fits.any()
+    assert "KV cache" in reasons[0]
+
+
+def test_larger_blocks_waste_more_of_their_last_one() -> None:
+    fine, coarse = (account("meta-llama/Llama-3.1-8B", "h100_sxm", block_size=size) for size in (16, 256))
+    assert coarse.sequences.item() < fine.sequences.item()
+    assert coarse.blocks.item() * 256 == pytest.approx(fine.blocks.item() * 16, rel=0.01)
+
+
+@pytest.mark.parametrize("size", [0, 1.5])
+def test_a_block_holds_a_whole_number_of_tokens(size: float) -> None:
+    with pytest.raises(InputError, match="block_size"):
+        account("meta-llama/Llama-3.1-8B", "h100_sxm", block_size=size)
+
+
+def test_an_fp8_cache_holds_twice_the_sequences() -> None:
+    half, full = (account("meta-llama/Llama-3.1-8B", "h100_sxm", kv_cache_dtype=name) for name in ("fp8", "auto"))
+    assert np.floor(half.blocks / full.blocks).item() == 2
