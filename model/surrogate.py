@@ -21,6 +21,7 @@ from model.derived import BASIS, derive, family_of, predictable
 from model.descriptors import PLACE_ROLES
 from model.feasibility import feasibility
 from model.history import Columns, Ints, groups_of, size, training
+from model.kept_training import kept_training
 from model.lessons import NOTHING_LEARNED, Lessons
 from model.load import Load
 from model.prediction import Bools, Estimate, Floats, GridPrediction
@@ -139,7 +140,7 @@ class Surrogate:
 
     def _learned_from(self, question: Question, key: Architecture | None) -> Lessons:
         if self.elder is None:
-            return Lessons(training(self.history, key, self.shelf))
+            return Lessons(kept_training(self.history, key, self.shelf))
         known = size(self.elder.history)
         data = training({name: values[known:] for name, values in self.history.items()}, key, self.shelf)
         return Lessons(replace(data, rows=data.rows + known), self.elder.lessons(question))

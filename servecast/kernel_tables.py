@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 def shelf_of(store: Store) -> Shelf | None:
     """The operation tables of a database, None where there is no file yet."""
-    return Shelf(store.operation_sets, store.operations) if store.path.exists() else None
+    if not store.path.exists():
+        return None
+    stat = store.path.stat()
+    identity = f"{store.path.resolve()}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}"
+    return Shelf(store.operation_sets, store.operations, identity)
 
 
 def tables_of(hardware: PlatformFacts, engine_name: str, version: str | None, store: Store | None) -> Tables:

@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Shelf:
-    """Where tables come from: `sets_of(platform name)` says what there is, `fetch` reads it (see `perfdb.store`)."""
+    """Where tables come from: `sets_of(platform name)` says what there is, `fetch` reads it (see `perfdb.store`).
+
+    `identity` changes whenever the tables may have changed, None where nothing says so.
+    """
 
     sets_of: Callable[[str], Sequence[OperationSet]]
     fetch: Callable[..., OperationTable]
+    identity: str | None = None
     _opened: dict[tuple[str, str, str | None], Tables | None] = field(default_factory=dict)
     _packed: dict[tuple[str | None, ...], Table | None] = field(default_factory=dict)
 

@@ -60,13 +60,14 @@ def _write(
 
 def _write_points(connection: Connection, source_id: int, staged: Staged) -> None:
     context = [*staged.text, *(name for name in staged.other if name not in staged.values.values())]
-    # the same digest as records.content_key: configs come as canonical JSON
-    key = "left(sha256(config), 16)" if "config" in context else "NULL"
+    # the same digest as records.content_key: configs come as canonical JSON, and thousands of points share one
+    keys = "SELECT config, left(sha256(config), 15) AS key FROM (SELECT DISTINCT config FROM memory.stage)"
+    key, of_config = ("k.key", f"LEFT JOIN ({keys}) k USING (config)") if "config" in context else ("NULL", "")
     connection.execute(
         f"""INSERT INTO operating_points BY NAME
             SELECT f.id AS point_id, ?::BIGINT AS source_id, s."row" AS source_row, f.content_key, f.occurrence,
                    {key} AS config_key, {", ".join(f"s.{name}" for name in context)}
-            FROM temp.fresh f JOIN memory.stage s ON s.rowid = f.seq ORDER BY f.id""",
+            FROM temp.fresh f JOIN memory.stage s ON s.rowid = f.seq {of_config} ORDER BY f.id""",
         [source_id],
     )
 

@@ -31,7 +31,9 @@ from model.held_out import FOLD_KINDS, MeasuredPoints, Predicted, measured_point
 from model.history import Columns, column, loads, measured, training
 from model.prediction import Bools, Floats
 from model.scores import score, tables
+from model.tables.shelf import Shelf
 from perfdb.store import Store
+from servecast.kernel_tables import shelf_of
 
 LEAST = 30
 LIMITS = (
@@ -50,10 +52,10 @@ def line(figures: Mapping[str, Any]) -> str:
     )
 
 
-def say_kind(points: MeasuredPoints, kind: str, shots: tuple[int, ...]) -> dict[int, Predicted]:
+def say_kind(points: MeasuredPoints, kind: str, shots: tuple[int, ...], shelf: Shelf | None) -> dict[int, Predicted]:
     """Print and return the predictions of one kind of folds."""
     started = time.process_time()
-    predicted = predict_held_out(points, kind, shots, LEAST)
+    predicted = predict_held_out(points, kind, shots, LEAST, shelf=shelf)
     print(f"\n== {kind} folds ({time.process_time() - started:.1f} s of CPU)")
     found = tables(points, predicted, LEAST)
     for row in found.overall:
@@ -164,14 +166,15 @@ def main() -> None:
     parser.add_argument("db", type=Path)
     parser.add_argument("--runs", type=Path, help="the collection that was imported, to count its rows")
     given = parser.parse_args()
-    history = Store(given.db).results()
+    store = Store(given.db)
+    history, shelf = store.results(), shelf_of(store)
     points = measured_points(history)
     print(f"{len(points)} points of {len(set(points.group))} groups, {points.apart.sum()} with repeats apart")
     for reason, count in points.refused.items():
         print(f"  left out {count}: {reason}")
     if given.runs:
         say_source(history, given.runs)
-    found = {kind: say_kind(points, kind, (0, 10, 20) if kind == "group" else (0,)) for kind in FOLD_KINDS}
+    found = {kind: say_kind(points, kind, (0, 10, 20) if kind == "group" else (0,), shelf) for kind in FOLD_KINDS}
     if np.isfinite(points.columns["ttft_s"]).any():
         say_versions(points, found["group"][0])
         say_regret(points, found["group"][0])

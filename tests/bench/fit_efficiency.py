@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,12 +155,16 @@ def generic(
     return np.median([by_platform[name] for name in by_platform if kinds[name] == kind and name != without], axis=0)
 
 
-def judged(fits: Fits, three_of: Callable[[tuple[str, str]], np.ndarray]) -> dict[str, np.ndarray]:
-    """|log error| of the rows of each platform at what `three_of` says for (platform, engine)."""
-    errors: dict[str, list[np.ndarray]] = {}
+def judged(fits: Fits, three_of: Callable[[tuple[str, str]], np.ndarray]) -> Errors:
+    """(median, p90) over the rows of a table of |log error| at what `three_of` says for its key, by platform.
+
+    They are medians over its engines: one whose tables hold the host's time does not speak for the others.
+    """
+    found: dict[str, list[np.ndarray]] = {}
     for key, fit in fits.items():
-        errors.setdefault(key[0], []).append(np.abs(fit.errors(three_of(key))))
-    return {name: np.concatenate(parts) for name, parts in errors.items()}
+        errors = np.abs(fit.errors(three_of(key)))
+        found.setdefault(key[0], []).append(np.quantile(errors, [0.5, 0.9]))
+    return {name: np.median(parts, axis=0) for name, parts in found.items()}
 
 
 def entry(
@@ -169,21 +173,18 @@ def entry(
     """The numbers to ship: of all platforms of a kind, and of each, judged on engines left out where it has several."""
     found = {}
     for kind in sorted(set(kinds.values())):
-        errors = [apart[name] for name in by_platform if kinds[name] == kind]
-        found[kind] = rounded(generic(by_platform, kinds, kind), spread(errors))
+        spread = float(np.mean([apart[name][1] for name in by_platform if kinds[name] == kind])) / _NINE_TENTHS
+        found[kind] = rounded(generic(by_platform, kinds, kind), spread)
+    own = judged(fits, lambda key: of_other_engines(fits, *key))
     for name, three in by_platform.items():
-        own = {key: fit for key, fit in fits.items() if key[0] == name}
-        errors = []
-        for key, fit in own.items():
-            others = [other.fitted for place, other in own.items() if place != key] or [fit.fitted]
-            errors.append(np.abs(fit.errors(np.median(others, axis=0))))
-        found[name] = rounded(three, spread(errors))
+        found[name] = rounded(three, float(own[name][1]) / _NINE_TENTHS)
     return found
 
 
-def spread(errors: Iterable[np.ndarray]) -> float:
-    """sd that covers nine tenths of the errors, each group counted alike."""
-    return float(np.mean([np.quantile(group, 0.9) for group in errors])) / _NINE_TENTHS
+def of_other_engines(fits: Fits, name: str, engine: str) -> np.ndarray:
+    """What fits the other engines of a platform; the one itself where it is alone."""
+    others = [fit.fitted for (where, whose), fit in fits.items() if where == name and whose != engine]
+    return np.median(others or [fits[name, engine].fitted], axis=0)
 
 
 def rounded(three: np.ndarray, sd: float) -> list[float]:
@@ -195,12 +196,10 @@ def rounded(three: np.ndarray, sd: float) -> list[float]:
 def summary(name: str, by_platform: Mapping[str, np.ndarray], apart: Errors, old: Errors) -> str:
     """One line: how far the generic rates and the constants stray, medians over platforms."""
 
-    def middle(errors: Errors, share: float) -> float:
-        return float(np.median([np.quantile(group, share) for group in errors.values()]))
-
+    ours, theirs = (np.median(list(errors.values()), axis=0) for errors in (apart, old))
     return (
-        f"{name}: {len(by_platform)} platforms, median {middle(apart, 0.5):.2f} p90 {middle(apart, 0.9):.2f} "
-        f"(constants {middle(old, 0.5):.2f}, {middle(old, 0.9):.2f})"
+        f"{name}: {len(by_platform)} platforms, median {ours[0]:.2f} p90 {ours[1]:.2f} "
+        f"(constants {theirs[0]:.2f}, {theirs[1]:.2f})"
     )
 
 

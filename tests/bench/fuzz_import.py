@@ -220,7 +220,8 @@ def still_told(content: bytes) -> bool:
 def _labelled(lines: Sequence[bytes], number: int) -> bool:
     if all(LABEL.search(text[-60:]) for text in lines[number].split(mutate.SECRET)[:-1]):
         return True
-    is_marked = lines[number].lstrip().startswith(b"|")
+    is_table = len(_cells(lines[0], DELIMITERS)) > 2  # its first line is a header: no markdown in it is read as such
+    is_marked = lines[number].lstrip().startswith(b"|") and (not is_table or lines[0].lstrip().startswith(b"|"))
     row = _cells(lines[number], BAR if is_marked else DELIMITERS)
     header = _marked_header(lines[:number]) if is_marked else _cells(lines[0], DELIMITERS)
     if len(row) != len(header):  # markdown fills a short row up, and its cells stand where they stand

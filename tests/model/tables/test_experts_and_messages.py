@@ -71,7 +71,7 @@ def test_how_unevenly_experts_are_chosen_tells_tables_apart(build_tables: Build)
 def test_without_tables_experts_are_at_least_what_their_weights_take_to_read(build_tables: Build) -> None:
     answer = build_tables().query_experts("bf16", LAYER._replace(moe_ep=1), [1.0, 4096.0])
     weights = 3 * 4096 * 1536 * 2 / 4.8e12
-    assert answer.latency_s[0] >= 8 * weights * 0.9
+    assert 8 * weights * 0.9 <= answer.latency_s[0] <= 40 * weights
     assert answer.latency_s[1] >= 128 * weights
     assert set(answer.provenance) == {"roofline"}
 
