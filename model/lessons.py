@@ -33,6 +33,17 @@ NOTHING_LEARNED: Mapping[str, Correction] = {
 """What a database without measurements says: `n` is 1, for any number of rows."""
 
 
+def _distinct(features: Floats) -> tuple[Ints, Ints]:
+    """Which of n rows stand for all, and each row's place among those, `n`: many configs of a large grid differ in
+    nothing that the descriptors tell."""
+    n, width = features.shape
+    _, first, again = np.unique(features @ np.sqrt(np.arange(width) + 2.0), return_index=True, return_inverse=True)
+    if np.array_equal(features[first][again], features):
+        return first, again
+    # rows that differ may have one sum
+    return np.arange(n), np.arange(n)
+
+
 @dataclass(frozen=True)
 class Lessons:
     """Residuals of every family, each fitted when it is first needed.
@@ -92,7 +103,9 @@ class Lessons:
             for number, group in enumerate(groups):
                 rows = place == number
                 known = self.groups.index(group) if group in self.groups else None
-                shift[rows], sd[rows] = source.predict(features[rows], known, without)
+                first, again = _distinct(features[rows])
+                parts = source.predict(features[rows][first], known, without)
+                shift[rows], sd[rows] = (part[again] for part in parts)
             found[family] = Correction(shift, sd, learned=len(without) < len(source.residual))
         return {family: self._or_stand_in(family, found) for family in FAMILIES}
 

@@ -61,7 +61,7 @@ def _write(
 def _write_points(connection: Connection, source_id: int, staged: Staged) -> None:
     context = [*staged.text, *(name for name in staged.other if name not in staged.values.values())]
     # the same digest as records.content_key: configs come as canonical JSON, and thousands of points share one
-    keys = "SELECT config, left(sha256(config), 15) AS key FROM (SELECT DISTINCT config FROM memory.stage)"
+    keys = "SELECT config, left(sha256(config), 16) AS key FROM (SELECT DISTINCT config FROM memory.stage)"
     key, of_config = ("k.key", f"LEFT JOIN ({keys}) k USING (config)") if "config" in context else ("NULL", "")
     connection.execute(
         f"""INSERT INTO operating_points BY NAME

@@ -99,3 +99,11 @@ def test_a_config_per_load(base: Surrogate) -> None:
     joint = replace(load_of(loads[0], 3), amount=np.array([1.0, 8.0, 64.0]))
     found = base.predict(question(grid=grid, workload=loads[0]), ("ttft_s",), joint).metrics["ttft_s"].mean
     assert found == pytest.approx(apart)
+
+
+def test_equal_configs_of_a_large_grid_get_the_answer_of_one(base: Surrogate) -> None:
+    few = Grid({"max_num_seqs": np.array([4, 8, 128])})
+    many = Grid({"max_num_seqs": np.tile(few.columns["max_num_seqs"], 500)})
+    one, all_of_them = (base.predict(question(grid=grid)).metrics["tpot_s"] for grid in (few, many))
+    assert np.array_equal(all_of_them.log_mean.reshape(500, 3), np.tile(one.log_mean, (500, 1)))
+    assert np.array_equal(all_of_them.log_sd.reshape(500, 3), np.tile(one.log_sd, (500, 1)))

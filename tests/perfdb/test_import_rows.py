@@ -131,6 +131,24 @@ def test_row_a_latency_without_its_statistic_is_not_taken_for_another(read: Read
     assert said(batch, "'TTFT (ms)' does not say its statistic", "'Median TTFT (ms)'", "--map")
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("concurrency,ttft_ms\n8,60\n1,50\n", True),
+        ("ttft_ms\n60\n", True),
+        ("concurrency,mean_ttft_ms\n8,60\n", False),
+        ("concurrency,ttft_ms,output_tps\n1,60,50\n8,,400\n", False),
+        ("batch_size,latency_s\n1,3\n", False),
+    ],
+    ids=["of several requests", "of who knows how many", "a mean", "of one request", "of one batch of one"],
+)
+def test_row_a_latency_of_several_requests_without_its_statistic_is_told(read: Read, text: str, told: bool) -> None:
+    batch = read(text)
+    assert (
+        said(batch, "does not say its statistic: stored as 'value', and read as the mean where there is none") == told
+    )
+
+
 def test_row_a_latency_that_repeats_another_is_that_one(read: Read) -> None:
     batch = read("TTFT (ms),Median TTFT (ms),P99 TTFT (ms)\n50,50,90\n55,55,95\n")
     assert set(batch.values) == {("ttft_s", P50), ("ttft_s", Statistic.P99)}
