@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from model.architecture import resolve_model
-from model.load import load_of
 from model.question import Question, analyse
 from model.simulate.engine import engine_settings
 from model.simulate.run import simulate, summary
