@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -165,3 +168,13 @@ def test_a_first_token_is_corrected_from_the_prompt_alone_where_that_is_smoother
     found = Residual("ttft_s", data.features, wild, data.group)
     left = found.common.errors
     assert np.abs(left).mean() < 1.3 * np.abs(data.common.errors).mean()
+
+
+def test_trees_are_fitted_without_importing_scikit_learn() -> None:
+    """xgboost's estimators take most of its import time, on the way to the first answer of every process."""
+    code = (
+        "import sys, numpy as np; from model.trees import fit_trees; x = np.arange(40.0)[:, None]; "
+        "fit_trees(x, x[:, 0], np.ones(40)); print([m for m in ('sklearn', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

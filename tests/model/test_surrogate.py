@@ -284,16 +284,6 @@ def test_rows_that_measured_nothing_that_is_predicted_teach_nothing() -> None:
     assert all(provenance is Provenance.ROOFLINE for provenance in found.provenance)
 
 
-def test_trees_are_fitted_without_importing_scikit_learn() -> None:
-    """xgboost's estimators take most of its import time, on the way to the first answer of every process."""
-    code = (
-        "import sys, numpy as np; from model.trees import fit_trees; x = np.arange(40.0)[:, None]; "
-        "fit_trees(x, x[:, 0], np.ones(40)); print([m for m in ('sklearn', 'pandas') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
 def test_no_first_token_is_predicted_after_the_last_one() -> None:
     """Three short waits, growing fast, must not extrapolate past the whole latency where slots are few."""
     asked = question(
