@@ -44,6 +44,14 @@ def _distinct(features: Floats) -> tuple[Ints, Ints]:
     return np.arange(n), np.arange(n)
 
 
+def _of_group(number: int, place: Ints, features: Floats) -> tuple[slice | Ints, Floats, Ints]:
+    """The rows of one group, the features of those that stand for all, and each row's place among these."""
+    rows = slice(None) if (place == number).all() else np.flatnonzero(place == number)
+    part = features[rows]
+    first, again = _distinct(part)
+    return rows, part[first], again
+
+
 @dataclass(frozen=True)
 class Lessons:
     """Residuals of every family, each fitted when it is first needed.
@@ -97,15 +105,13 @@ class Lessons:
         `own` are rows of the database that they must not come from.
         """
         found: dict[str, Correction] = {}
+        parts = [_of_group(number, place, features) for number in range(len(groups))]
         for family, source in self.residuals.items():
             without = np.flatnonzero(np.isin(self._sources(family), own)) if len(own) else own
             shift, sd = np.empty(len(features)), np.empty(len(features))
-            for number, group in enumerate(groups):
-                rows = place == number
+            for group, (rows, distinct, again) in zip(groups, parts, strict=True):
                 known = self.groups.index(group) if group in self.groups else None
-                first, again = _distinct(features[rows])
-                parts = source.predict(features[rows][first], known, without)
-                shift[rows], sd[rows] = (part[again] for part in parts)
+                shift[rows], sd[rows] = (part[again] for part in source.predict(distinct, known, without))
             found[family] = Correction(shift, sd, learned=len(without) < len(source.residual))
         return {family: self._or_stand_in(family, found) for family in FAMILIES}
 

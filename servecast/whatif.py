@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import repeat
@@ -27,7 +27,11 @@ from servecast.kernel_tables import shelf_of
 from servecast.output import cell_text, note, print_table
 from servecast.space import devices_of
 
+Answered = tuple[npt.NDArray[np.int64], Question, GridPrediction]
+"""Rows of a grid, the question about them and its answer."""
 MOST_TOKENS = 1e9
+MOST_LINES = 50
+"""Configs that a person is shown."""
 SHOWN = ("ttft_s", "tpot_s", "output_tps", "e2e_s", "itl_s", "request_tps", "output_tps_per_gpu")
 
 
@@ -111,25 +115,43 @@ class WhatIf:
             yield rows, Question(target, architecture, hardware, self.workload, grid.take(rows))
 
 
-def whatif(asked: WhatIf, store: Store, explained: bool = False) -> dict[str, Any]:
+def whatif(asked: WhatIf, store: Store, explained: bool = False, most: int | None = None) -> dict[str, Any]:
     """Predict the product of the given values; returns the document of the command.
 
-    With `explained`, "explain" holds the config of the best throughput and where the time of its steps goes.
+    Args:
+        asked: the question.
+        store: what is known.
+        explained: "explain" holds the config of the best throughput and where the time of its steps goes.
+        most: "rows" holds only so many configs, those that fit and have the best throughput first; else all, in order.
 
     Raises:
         See `WhatIf.grid`, `WhatIf.questions` and `model.surrogate.Surrogate.predict`.
     """
     started = time.process_time()
     grid, model = asked.grid(), surrogate(store)
-    rows: list[dict[str, Any]] = [{}] * len(grid)
-    for places, question in asked.questions(grid):
-        answer = model.predict(question, SHOWN)
-        for place, row in zip(places.tolist(), _rows(answer, question.grid if asked.sets else None), strict=True):
-            rows[place] = row
-    document = {"rows": rows, "configs": len(rows), "warnings": _warnings(asked, model)}
+    answers = [(places, question, model.predict(question, SHOWN)) for places, question in asked.questions(grid)]
+    shown = _best(answers, len(grid), most)
+    rows: dict[int, dict[str, Any]] = {}
+    for places, question, answer in answers:
+        at = np.flatnonzero(np.isin(places, shown)) if most is not None else np.arange(len(places))
+        described = _rows(answer, question.grid if asked.sets else None, at)
+        rows.update(zip(places[at].tolist(), described, strict=True))
+    document = {"rows": [rows[place] for place in shown.tolist()], "configs": len(grid)}
+    document["warnings"] = _warnings(asked, model)
     if explained:
-        document["explain"] = _explained(asked, grid, model, rows)
+        best = int(_best(answers, len(grid), 1)[0])
+        document["explain"] = _explained(asked, grid.take(np.array([best])), model)
     return {**document, "cpu_s": time.process_time() - started}
+
+
+def _best(answers: Sequence[Answered], n: int, most: int | None) -> npt.NDArray[np.int64]:
+    """The rows of the grid to show: all of them, or so many, the best first."""
+    if most is None:
+        return np.arange(n)
+    rank = np.empty(n)
+    for places, _, answer in answers:
+        rank[places] = np.where(answer.feasible, -answer.metrics["output_tps"].mean, np.inf)
+    return np.argsort(rank, kind="stable")[:most]
 
 
 def _warnings(asked: WhatIf, model: Surrogate) -> list[str]:
@@ -138,37 +160,39 @@ def _warnings(asked: WhatIf, model: Surrogate) -> list[str]:
     return sorted(tables.warnings.values()) if tables is not None else []
 
 
-def _explained(asked: WhatIf, grid: Grid, model: Surrogate, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _explained(asked: WhatIf, grid: Grid, model: Surrogate) -> dict[str, Any]:
+    """Where the time of the one config of `grid` goes."""
     from model.steps.explain import explain
     from servecast.kernel_tables import tables_of
 
-    best = max(range(len(rows)), key=lambda at: (rows[at]["feasible"], rows[at]["output_tps"]["mean"]))
-    _, question = next(asked.questions(grid.take(np.array([best]))))
+    _, question = next(asked.questions(grid))
     found = analyse(replace(question, shelf=model.shelf))
     hardware = question.platform
     tables = found.points.tables or tables_of(hardware, asked.facts.name, asked.version, None)
     parts = explain(found.points, 0, found.serving.active.item(), tables)
     steps = {step: [asdict(share) for share in shares] for step, shares in parts.items()}
-    return {"config": rows[best].get("config", {}), "active": found.serving.active.item(), **steps}
+    config = {name: column[0] for name, column in grid.columns.items()} if asked.sets else {}
+    return {"config": config, "active": found.serving.active.item(), **steps}
 
 
-def _rows(answer: GridPrediction, grid: Grid | None) -> list[dict[str, Any]]:
-    """One object per config; whole columns are turned at once, for a grid may have 100,000 rows."""
-    n = len(answer.feasible)
+def _rows(answer: GridPrediction, grid: Grid | None, at: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+    """One object for each config `at` its place; columns are turned whole, for a grid may have 100,000 rows."""
     names = [] if grid is None else list(grid.columns)
-    cells = zip(*(grid.columns[name].tolist() for name in names), strict=True) if grid is not None else repeat((), n)
+    columns = [] if grid is None else [grid.columns[name][at].tolist() for name in names]
+    cells = zip(*columns, strict=True) if columns else repeat((), len(at))
     parts: dict[str, Iterable[Any]] = {
         "config": (dict(zip(names, row, strict=True)) for row in cells),
-        "feasible": answer.feasible.tolist(),
-        "reason": map(answer.reasons.get, range(n)),
-        **{name: _intervals(answer.metrics[name]) for name in SHOWN if name in answer.metrics},
-        "provenance": answer.provenance.tolist(),
+        "feasible": answer.feasible[at].tolist(),
+        "reason": map(answer.reasons.get, at.tolist()),
+        **{name: _intervals(answer.metrics[name], at) for name in SHOWN if name in answer.metrics},
+        "provenance": answer.provenance[at].tolist(),
     }
     return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
 
 
-def _intervals(estimate: Estimate) -> list[dict[str, float]]:
-    ends = zip(estimate.mean.tolist(), estimate.lo.tolist(), estimate.hi.tolist(), strict=True)
+def _intervals(estimate: Estimate, at: npt.NDArray[np.int64]) -> list[dict[str, float]]:
+    part = Estimate(estimate.log_mean[at], estimate.log_sd[at])
+    ends = zip(part.mean.tolist(), part.lo.tolist(), part.hi.tolist(), strict=True)
     return [{"mean": mean, "lo": lo, "hi": hi} for mean, lo, hi in ends]
 
 
@@ -189,18 +213,18 @@ def workload_of(isl: float, osl: float, concurrency: int | None, rate: float | N
     return Workload(isl=isl, osl=osl, arrival=arrival, concurrency=concurrency, request_rate=rate, batch_size=batch)
 
 
-def say_whatif(answer: Mapping[str, Any], most: int = 50) -> None:
-    """A table of the answer, best throughput first; at most `most` rows of it."""
+def say_whatif(answer: Mapping[str, Any]) -> None:
+    """A table of the answer, best throughput first."""
     rows = sorted(answer["rows"], key=lambda row: (not row["feasible"], -row["output_tps"]["mean"]))
     shown = [name for name in SHOWN[:3] if rows and name in rows[0]]
     columns = [*(f"{name} [90 %]" for name in shown), "fits", "from", "config"]
     table = [
         [*(_interval_text(row[name]) for name in shown), row["reason"] or True, row["provenance"], row["config"]]
-        for row in rows[:most]
+        for row in rows
     ]
     print_table(columns, table)
-    if len(rows) > most:
-        note(f"{len(rows) - most} more; --json prints all")
+    if len(rows) < answer["configs"]:
+        note(f"{answer['configs'] - len(rows)} more; --top shows others, --json prints all")
     for warning in answer["warnings"]:
         note(warning)
     if "explain" in answer:

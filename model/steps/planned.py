@@ -30,9 +30,7 @@ _LEAST_SEQS, _MOST_SEQS = 256, 1 << 14
 
 def planned_seconds(points: Points, load: StepLoad, tables: Tables, added: Overheads) -> Floats:
     """Seconds of one step of each row, `n`, from the operation tables; `added` by the engine, but nothing per layer."""
-    codes = np.stack([points.tp, points.pp, points.weight_row, points.cache_row], axis=1)
-    plans, which = np.unique(codes, axis=0, return_inverse=True)
-    which = which.reshape(-1)
+    plans, which = _plans(points)
     tokens, sequences = load.tokens, load.sequences
     # keys that a prompt's tokens see on average tell how many prompts share the chunk
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -56,6 +54,16 @@ def planned_seconds(points: Points, load: StepLoad, tables: Tables, added: Overh
             load.decode[rows], load.kv[rows],
         )  # fmt: skip
     return seconds
+
+
+def _plans(points: Points) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """The distinct ways of dividing and formatting the model (tp, pp, weights, cache: `p x 4`), and each row's, `n`."""
+    columns = (points.tp, points.pp, points.weight_row, points.cache_row)
+    code = np.zeros(len(points))
+    for column in columns:
+        code = code * (column.max() + 1.0) + column
+    _, first, which = np.unique(code, return_index=True, return_inverse=True)
+    return np.stack([column[first] for column in columns], axis=1), which
 
 
 @lru_cache(maxsize=512)

@@ -33,6 +33,9 @@ def whatif(
     explain: Annotated[
         bool, typer.Option("--explain", help="Where the time of the best config goes, kernel by kernel.")
     ] = False,
+    top: Annotated[
+        int | None, typer.Option("--top", min=1, help="Only so many configs, the best throughput first.")
+    ] = None,
     db: Db = DEFAULT_DB,
     wait: Wait = 30.0,
     json: Json = False,
@@ -40,13 +43,14 @@ def whatif(
     """Predict latency and throughput, with 90 % intervals, for one config or the product of all values given."""
     from servecast.asked_load import asked_load
     from servecast.output import emit_json
-    from servecast.whatif import WhatIf, say_whatif
+    from servecast.whatif import MOST_LINES, WhatIf, say_whatif
     from servecast.whatif import whatif as answer_whatif
 
     values = {name: typed_list(text, f"--set {name}") for name, text in pairs(sets, "--set").items()}
     load = asked_load(isl, osl, workload, concurrency, rate, batch)
+    most = top or (None if json else MOST_LINES)
     answer = answer_whatif(
-        WhatIf(model, platform, engine, load.workload, values, devices), open_store(db, wait), explain
+        WhatIf(model, platform, engine, load.workload, values, devices), open_store(db, wait), explain, most
     )
     answer |= load.said()
     emit_json(answer) if json else say_whatif(answer)

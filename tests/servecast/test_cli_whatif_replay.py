@@ -23,6 +23,30 @@ def test_whatif_answers_the_product_in_order(cli):
             assert 0 < row[metric]["lo"] < row[metric]["mean"] < row[metric]["hi"]
 
 
+def test_the_top_configs_are_those_of_the_best_throughput(cli):
+    grid = [*WHATIF, *POINT, "--set", "tp=1,2", "--set", "max-num-seqs=2,4,8"]
+    everything, best = cli.json(*grid), cli.json(*grid, "--top", "2")
+    ranked = sorted(everything["rows"], key=lambda row: -row["output_tps"]["mean"])
+    assert best["rows"] == ranked[:2]
+    assert best["configs"] == everything["configs"] == 6
+
+
+def test_it_is_explained_where_the_time_of_the_best_config_goes(cli):
+    answer = cli.json(*WHATIF, *POINT, "--set", "tp=1,2", "--explain")
+    best = max(answer["rows"], key=lambda row: row["output_tps"]["mean"])
+    assert answer["explain"]["config"] == best["config"]
+    for step in ("prefill", "decode"):
+        assert sum(part["share"] for part in answer["explain"][step]) == pytest.approx(1.0)
+    shown = cli.run(*WHATIF, *POINT, "--explain").stdout
+    assert "decode step of 8 sequences" in shown
+    assert "generation_attention" in shown
+
+
+def test_an_engine_may_be_asked_by_its_version(cli):
+    assert cli.json(*WHATIF[:-1], "vllm:0.24.0", *POINT)["rows"][0]["feasible"] is True
+    assert "unknown engine" in cli.run(*WHATIF[:-1], "vllmx:0.24.0", *POINT).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
