@@ -171,7 +171,7 @@ def _explained(asked: WhatIf, grid: Grid, model: Surrogate) -> dict[str, Any]:
     tables = found.points.tables or tables_of(hardware, asked.facts.name, asked.version, None)
     parts = explain(found.points, 0, found.serving.active.item(), tables)
     steps = {step: [asdict(share) for share in shares] for step, shares in parts.items()}
-    config = {name: column[0] for name, column in grid.columns.items()} if asked.sets else {}
+    config = {name: column.tolist()[0] for name, column in grid.columns.items()} if asked.sets else {}
     return {"config": config, "active": found.serving.active.item(), **steps}
 
 
