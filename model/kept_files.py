@@ -22,15 +22,16 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 _MOST_FILES = 64
 
 
-def kept_arrays(name: str, make: Callable[[], Arrays]) -> Arrays:
-    """What `make` answers, from disk where something of this name is kept."""
+def kept_arrays(name: str, make: Callable[[], Arrays], is_whole: Callable[[Arrays], bool]) -> Arrays:
+    """What `make` answers, from disk where something of this name is kept and `is_whole`."""
     folder = _folder()
     file = folder / f"{name}.npz"
     with suppress(OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         with file.open("rb") as stream, np.load(stream) as found:
             arrays = {key: found[key] for key in found.files}
-        file.touch()
-        return arrays
+        if is_whole(arrays):
+            file.touch()
+            return arrays
     arrays = dict(make())
     with suppress(OSError):
         _write(folder, file, arrays)

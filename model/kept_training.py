@@ -26,8 +26,8 @@ def kept_training(history: Columns, local: Architecture | None, shelf: Shelf | N
     """
     if shelf is None or shelf.identity is None or local is not None:
         return training(history, local, shelf)
-    arrays = kept_arrays(_name(history, shelf.identity), lambda: _arrays(training(history, None, shelf)))
-    return _training(arrays)
+    name = _name(history, shelf.identity)
+    return _training(kept_arrays(name, lambda: _arrays(training(history, None, shelf)), _is_whole))
 
 
 def _name(history: Columns, identity: str) -> str:
@@ -51,6 +51,10 @@ def _code() -> bytes:
             if path.suffix in {".py", ".csv", ".json"}:
                 digest.update(path.read_bytes())
     return digest.digest()
+
+
+def _is_whole(arrays: Arrays) -> bool:
+    return {"rows", "group", "features", "words"} <= set(arrays)
 
 
 def _arrays(found: Training) -> Arrays:

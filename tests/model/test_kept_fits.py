@@ -85,7 +85,7 @@ def test_where_nothing_can_be_written_nothing_is_kept(tmp_path: Path, monkeypatc
 
 
 def test_the_least_used_files_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.kept_fits._MOST_FILES", 2)
+    monkeypatch.setattr("model.kept_files._MOST_FILES", 2)
     fits = [Fit(seed) for seed in range(3)]
     for age, fit in enumerate(fits):
         fit.kept()
