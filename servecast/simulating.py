@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from model.architecture import resolve_model
 from model.load import load_of
 from model.question import Question
@@ -20,7 +18,7 @@ from perfdb.facts.platforms import platform
 from perfdb.lengths import Lengths
 from perfdb.records import Arrival, Grid, Scalar, Target, Workload
 from servecast.kernel_tables import tables_of
-from servecast.output import cell_text, print_table
+from servecast.output import cell_text, note, print_table
 from servecast.space import devices_of
 
 if TYPE_CHECKING:
@@ -29,6 +27,9 @@ if TYPE_CHECKING:
     from model.simulate.trace import Trace
     from model.simulate.traffic import Traffic
     from perfdb.store import Store
+
+
+_MOST: Mapping[str, int] = {"max_num_batched_tokens": 1 << 22, "max_num_seqs": 1 << 16}
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,13 @@ def simulate(asked: Simulation) -> dict[str, Any]:
         trace = sampled(asked.workload, asked.requests, asked.seed)
     else:
         raise InputError.at("load", "neither a trace nor a scenario", "one of them")
-    return server_of(asked.model, asked.platform, asked.engine, asked.sets, trace, asked.store).serve(trace)
+    server = server_of(asked.model, asked.platform, asked.engine, asked.sets, trace, asked.store)
+    if server.points.dp[0] > 1:
+        what = "one replica is simulated"
+        raise InputError.at(
+            f"dp {server.points.dp[0]:.0f}", what, "dp 1 and a replica's share of the load, or capacity"
+        )
+    return server.serve(trace)
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,7 @@ class Server:
     points: Points
     config: Mapping[str, Scalar]
     costs: StepCosts
+    warnings: tuple[str, ...] = ()
 
     def serve(self, trace: Trace) -> dict[str, Any]:
         """What users would have measured, with the blocks of the cache and the CPU seconds of the simulation.
@@ -87,7 +95,8 @@ class Server:
         settings, added = engine_settings(self.points, self.config, trace), overheads(self.points.engine.name)
         started = time.process_time()
         answer = summary(run(trace, settings, self.costs), added.request_s, added.token_s)
-        return {**answer, "kv_blocks": settings.num_blocks, "cpu_s": time.process_time() - started}
+        rest = {"kv_blocks": settings.num_blocks, "warnings": list(self.warnings)}
+        return {**answer, **rest, "cpu_s": time.process_time() - started}
 
 
 def server_of(
@@ -111,7 +120,24 @@ def server_of(
     mean = Workload(isl=float(trace.prompt.mean()), osl=float(trace.output.mean()), concurrency=1)
     target = Target(architecture.name, hardware.name, facts.name, int(devices_of(grid, facts)[0]))
     points = Question(target, architecture, hardware, mean, grid).resolve(grid, load_of(mean, 1))
-    return Server(points, config, step_costs(points, tables_of(hardware, facts.name, version or None, store)))
+    _check(points)
+    tables = tables_of(hardware, facts.name, version or None, store)
+    return Server(points, config, step_costs(points, tables), tuple(sorted(tables.warnings.values())))
+
+
+def _check(points: Points) -> None:
+    """Refuse what no server could run, and what is not simulated."""
+    heads, tp = points.architecture.heads, int(points.tp[0])
+    if heads % tp:
+        raise InputError.at(f"tp {tp}", f"{heads} attention heads cannot be divided so", "a divisor of the heads")
+    if points.pp[0] > 1:
+        raise InputError.at(
+            f"pp {points.pp[0]:.0f}", "stages that overlap are not simulated", "pp 1; whatif answers pipelines"
+        )
+    for name, most in _MOST.items():
+        value = float(getattr(points, name)[0])
+        if value > most:
+            raise InputError.at(f"{name} {value:.0f}", "more than any server takes", f"at most {most:,}")
 
 
 def scenario_of(text: str, rate: float | None, concurrency: int | None) -> Workload:
@@ -147,16 +173,22 @@ def decide(scenarios: Path, out: Path) -> int:
             lines.append(json.dumps(decisions(json.loads(text)), separators=(",", ":")))
         except json.JSONDecodeError as error:
             raise FileError(f"{scenarios}, line {number}: not JSON ({error.msg}); expected one scenario") from error
-        except (KeyError, TypeError) as error:
-            raise FileError(f"{scenarios}, line {number}: {error} is missing or of the wrong kind") from error
-    out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        except (KeyError, TypeError, AttributeError) as error:
+            what = f"{error} is missing or of the wrong kind; expected an object with settings and requests"
+            raise FileError(f"{scenarios}, line {number}: {what}") from error
+    try:
+        out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    except OSError as error:
+        raise FileError(f"{out}: cannot be written ({error.strerror}); expected a file in a folder there is") from error
     return len(lines)
 
 
 def say_simulation(answer: Mapping[str, Any]) -> None:
-    """A table of the latencies, and a line of the rest."""
+    """A table of the latencies, and a line of the rest; what stands in for what on stderr."""
+    for warning in answer["warnings"]:
+        note(warning)
     names = [name for name in ("ttft_s", "tpot_s", "itl_s", "e2e_s") if name in answer]
     columns = ["", *next(iter(answer[name] for name in names))]
     print_table(columns, [[name, *answer[name].values()] for name in names])
     rest = ("output_tps", "request_tps", "requests", "preemptions", "kv_peak", "duration_s", "cpu_s")
-    print(", ".join(f"{name} {cell_text(np.round(answer[name], 4).item())}" for name in rest))
+    print(", ".join(f"{name} {cell_text(float(f'{answer[name]:.4g}'))}" for name in rest))

@@ -25,6 +25,7 @@ _DENSE = ("gate_up_proj", "activation", "down_proj")
 _ONCE = ("embedding", "final_norm")
 _OF_SEQUENCES = ("lm_head", "sampler")
 _JOINT = "mixed_attention"
+_HALVES = {"bf16", "fp16"}
 _AXES = ("isl", "prefix", "decode_batch", "decode_kv")
 
 
@@ -86,9 +87,14 @@ class Bundle:
         return np.asarray((1.0 - way) * lines[rows, at] + way * lines[rows, at + 1])
 
 
-def find_bundle(tables: Tables, model: Architecture, sharding: Sharding) -> Bundle | None:
-    """The measured layers of a model so divided, None where its attention or a product was never measured so."""
-    if sharding.pp > 1 or sharding.ep > 1:
+def find_bundle(
+    tables: Tables, model: Architecture, sharding: Sharding, formats: tuple[str, str] = ("bf16", "bf16")
+) -> Bundle | None:
+    """The measured layers of a model so divided, None where its attention or a product was never measured so.
+
+    Layers are measured in 16 bits: `formats` of weights and cache must be that.
+    """
+    if sharding.pp > 1 or sharding.ep > 1 or not set(formats) <= _HALVES:
         return None
     joint = _rows(tables, _JOINT, model, sharding.tp)
     if joint is None:

@@ -108,7 +108,7 @@ class StepModel:
 
     def costs(self, most_tokens: int, most_seqs: int) -> StepCosts:
         """Tables for steps of up to so many tokens and sequences; the model's own layers where they were measured."""
-        bundle = find_bundle(self.tables, self.model, self.sharding)
+        bundle = find_bundle(self.tables, self.model, self.sharding, (self.weight_dtype, self.kv_dtype))
         return bundle.costs(most_tokens, most_seqs) if bundle else self._of_kernels(most_tokens, most_seqs)
 
     def _of_kernels(self, most_tokens: int, most_seqs: int) -> StepCosts:

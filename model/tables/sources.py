@@ -57,6 +57,8 @@ def choose(
 
     Without a version the newest of the engine is meant.
     """
+    if version is not None and not re.search(r"\d", version):
+        version = None  # "latest" is the newest
     usable = [s for s in sets if s.op == op and s.rows >= _LEAST_ROWS]
     for candidate in (number_format, *SIBLINGS.get(number_format, ())):
         found = [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 ASK = ["--model", "meta-llama/Llama-3.1-8B", "--platform", "h100_sxm"]
 
 
@@ -27,3 +29,41 @@ def test_bad_questions_get_one_sentence(cli):
         assert done.returncode == 2
         assert message in done.stderr
         assert "Traceback" not in done.stderr
+
+
+SERVER = [
+    "simulate",
+    "--model",
+    "meta-llama/Llama-3.1-8B",
+    "--platform",
+    "h200_sxm",
+    "--scenario",
+    "D(64,8)",
+    "--rate",
+    "5",
+]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "sentence"),
+    [
+        ("tp=3", "32 attention heads cannot be divided"),
+        ("pp=2", "stages that overlap are not simulated"),
+        ("dp=4", "one replica is simulated"),
+        ("max_num_batched_tokens=10000000000", "more than any server takes"),
+        ("max_num_seqs=1000000000", "more than any server takes"),
+    ],
+)
+def test_what_is_not_simulated_is_refused(cli, parameter, sentence):
+    done = cli.run(*SERVER, "--requests", "5", "--set", parameter)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in done.stderr
+
+
+def test_decisions_that_cannot_be_written_are_one_sentence(cli):
+    (cli.folder / "s.jsonl").write_text("")
+    done = cli.run("simulate", "--scenarios", "s.jsonl", "--out", "nowhere/o.jsonl")
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    (cli.folder / "list.jsonl").write_text("[1]\n")
+    assert "expected an object" in cli.run("simulate", "--scenarios", "list.jsonl", "--out", "o.jsonl").stderr

@@ -86,6 +86,11 @@ def test_another_division_was_not_measured(build_tables: Build, sharding: Shardi
     assert find_bundle(measured(build_tables), resolve_model("Qwen/Qwen3-8B"), Sharding()) is None
 
 
+@pytest.mark.parametrize("formats", [("int4", "bf16"), ("bf16", "fp8"), ("fp8", "fp8")])
+def test_other_number_formats_were_not_measured(build_tables: Build, formats: tuple[str, str]) -> None:
+    assert find_bundle(measured(build_tables), LLAMA, Sharding(), formats) is None
+
+
 def test_the_steps_of_a_config_take_it_and_add_nothing(build_tables: Build) -> None:
     nothing = Overheads(1.0, 1.0, 1.0, 1.0, 1.0)
     steps = StepModel(measured(build_tables), LLAMA, Sharding(), "bf16", "bf16", "bf16", nothing)
