@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from model.missing import is_missing
 from model.prediction import Floats
 from perfdb.records import Grid
 
@@ -34,7 +35,7 @@ def _encode_column(column: npt.NDArray[Any]) -> list[Floats]:
         return _if_varied(column.astype(np.float64))
     if column.dtype.kind in "iuf":
         return _encode_numbers(column.astype(np.float64))
-    missing = np.array([value is None or value != value for value in column], dtype=bool)  # noqa: PLR0124
+    missing = np.array([is_missing(value) for value in column], dtype=bool)
     present = column[~missing]
     kinds = {bool if isinstance(value, bool | np.bool_) else type(value) for value in present}
     if kinds and all(issubclass(kind, int | float | np.number) for kind in kinds) and bool not in kinds:

@@ -19,6 +19,7 @@ from model.dtypes import dtype
 from model.history import Columns, column, engine_facts, grid_of, loads, measured, numbers, size, training
 from model.intervals import folds
 from model.load import ARRIVALS, Load
+from model.missing import is_missing
 from model.prediction import Bools, Floats
 from model.question import Question
 from model.surrogate import Surrogate
@@ -89,7 +90,7 @@ def measured_points(history: Columns) -> MeasuredPoints:
 
 
 def _comparable(values: npt.NDArray[Any]) -> list[object]:
-    return [None if value != value else value for value in values.tolist()]  # noqa: PLR0124
+    return [None if is_missing(value) else value for value in values.tolist()]
 
 
 def _merge(rows: Columns, columns: Columns, point: int, members: Sequence[int]) -> bool:
@@ -181,7 +182,7 @@ def _predict(surrogate: Surrogate, points: MeasuredPoints, rows: Ints, answer: P
     scenarios: dict[tuple[object, ...], list[int]] = {}
     for row in rows.tolist():
         key = (*(values[row] for values in names), int(load.arrival[row]), lengths[row])
-        scenarios.setdefault(tuple(None if part != part else part for part in key), []).append(row)  # noqa: PLR0124
+        scenarios.setdefault(tuple(None if is_missing(part) else part for part in key), []).append(row)
     for members in scenarios.values():
         places = np.array(members)
         question = _question(points, places, load)

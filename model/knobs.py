@@ -16,6 +16,7 @@ import numpy.typing as npt
 from model.architecture import Architecture
 from model.dtypes import Dtype, dtype, peak_flops
 from model.load import Load
+from model.missing import is_missing
 from model.prediction import Floats
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.facts.engines import EngineFacts
@@ -202,7 +203,7 @@ def _spread_over(numbers: dict[str, Floats], roles: Roles, devices: int | None, 
     for role in ("tp", "pp", "dp"):
         column = roles.get(role, (None, None))[0]
         if column is not None:
-            silent &= np.array([value is None or value != value for value in column.tolist()], bool)  # noqa: PLR0124
+            silent &= np.array([is_missing(value) for value in column.tolist()], bool)
     has_tp = any(parameter.role == "tp" for parameter in engine.parameters.values()) or not engine.parameters
     role = "tp" if has_tp else "pp"
     numbers[role] = np.where(silent, float(max(devices or 1, 1)), numbers[role])

@@ -11,6 +11,9 @@ import numpy as np
 
 from model.prediction import Floats
 
+SLOWEST_LINK = 16e9
+"""Bytes per second of PCIe 3.0 x16: for devices that are joined by something that no source describes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Efficiency:

@@ -13,11 +13,8 @@ import numpy as np
 from model.knobs import Points
 from model.ops import Kind, Operation, StepLoad, operations
 from model.prediction import Floats
-from model.roofline import CPU, GPU, Efficiency, roofline_s
+from model.roofline import CPU, GPU, SLOWEST_LINK, Efficiency, roofline_s
 from model.steps.overheads import overheads
-
-_SLOWEST_LINK = 16e9
-"""Bytes per second of PCIe 3.0 x16: for devices that are joined by something that no source describes."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +70,6 @@ def operation_s(points: Points, operation: Operation) -> tuple[Floats, Floats]:
 
 def _message_s(points: Points, operation: Operation, efficiency: Efficiency) -> Floats:
     """Ring all-reduce moves 2(n−1)/n of the bytes over each link; a send moves them once."""
-    link = (points.platform.link_bytes_s or _SLOWEST_LINK) * efficiency.link_bytes
+    link = (points.platform.link_bytes_s or SLOWEST_LINK) * efficiency.link_bytes
     moved = 2.0 * (points.tp - 1.0) / points.tp if operation.kind is Kind.ALL_REDUCE else 1.0
     return moved * operation.bytes / link + efficiency.link_latency_s

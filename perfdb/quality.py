@@ -28,7 +28,7 @@ SLACK = 1.005
 """Files are rounded: a number contradicts another only beyond this factor."""
 CENTRAL = (Statistic.MEAN, Statistic.VALUE, Statistic.MEDIAN)
 """Statistics that stand for a distribution as a whole, best first."""
-_ORDER = (
+ORDER = (
     Statistic.MIN,
     Statistic.MEDIAN,
     Statistic.P75,
@@ -37,6 +37,7 @@ _ORDER = (
     Statistic.P99,
     Statistic.MAX,
 )
+"""Statistics of one distribution, least first."""
 _NOT_COMPARED = {"success_rate", "server_cpu_s", "quality_loss", "cost_per_mtok"}
 COMPARED = tuple(m.name for m in METRICS.values() if m.better is not Direction.NONE and m.name not in _NOT_COMPARED)
 """Metrics that a repeat under the same key must reproduce; the others follow from how long or where it ran."""
@@ -142,7 +143,7 @@ def _rules(values: Values, load: Mapping[str, Floats]) -> Iterator[tuple[str, Fl
             found = np.where(np.isnan(found), values.get((metric, statistic), nothing), found)
         return found
 
-    for statistic in dict.fromkeys((*CENTRAL, *_ORDER)):
+    for statistic in dict.fromkeys((*CENTRAL, *ORDER)):
         if ("ttft_s", statistic) in values and ("e2e_s", statistic) in values:
             pair = values[("ttft_s", statistic)], values[("e2e_s", statistic)]
             yield "TTFT above end-to-end latency", *pair, SLACK
@@ -159,7 +160,7 @@ def _rules(values: Values, load: Mapping[str, Floats]) -> Iterator[tuple[str, Fl
 
 def _percentile_rules(values: Values) -> Iterator[tuple[str, Floats, Floats, float]]:
     for metric in dict.fromkeys(metric for metric, _ in values):
-        known = [statistic for statistic in _ORDER if (metric, statistic) in values]
+        known = [statistic for statistic in ORDER if (metric, statistic) in values]
         pairs = [*pairwise(known)]
         if (metric, Statistic.MEAN) in values:
             pairs += [(Statistic.MIN, Statistic.MEAN)] if Statistic.MIN in known else []

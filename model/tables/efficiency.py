@@ -13,7 +13,7 @@ from math import hypot
 from pathlib import Path
 
 from model.dtypes import dtype, peak_flops
-from model.roofline import CPU
+from model.roofline import CPU, SLOWEST_LINK
 from model.tables.kernels import ALL_REDUCE, MESSAGES, Rates
 from model.tables.sources import OTHER_FORMAT_SD, SIBLINGS
 from perfdb.facts.platforms import PlatformFacts
@@ -24,8 +24,6 @@ _ANY_GPU = ""
 _SLOW_LINK = "slow link"
 _FAST_LINK = 100e9
 """Bytes per second above which devices are joined by links of their own rather than by the host's bus."""
-_SLOWEST_LINK = 16e9
-"""Bytes per second of PCIe 3.0 x16: for devices that are joined by something that no source describes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ def rates_at(platform: PlatformFacts, op: str, number_format: str, cached_format
     """
     weights = dtype(number_format)
     peak = peak_flops(platform.flops, dtype("bf16") if _attends(op) else weights) * shares.flops
-    link = (platform.link_bytes_s or _SLOWEST_LINK) * shares.bandwidth
+    link = (platform.link_bytes_s or SLOWEST_LINK) * shares.bandwidth
     bandwidth = platform.bandwidth_bytes_s * shares.bandwidth
     return Rates(peak, bandwidth, shares.launch_s, weights.bytes, dtype(cached_format).bytes, link, shares.sd)
 

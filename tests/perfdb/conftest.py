@@ -47,6 +47,16 @@ def read_json(tmp_path: Path) -> Read:
 
 
 @pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    def run(text: str, name: str = "ops.csv") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return run
+
+
+@pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "perf.duckdb")
 

@@ -2,52 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+from operation_files import LATENCY, Write, gemm, only
 
-from perfdb.batch import ImportCounts, Number, OperationFile, Reading, Source
-from perfdb.errors import FileError
+from perfdb.batch import ImportCounts, Number, OperationFile, Reading
 from perfdb.store import Store
 from perfdb.store.op_ingest import preview
-
-LATENCY = (Reading(Number(("ms",), per=1000)),)
-MNK = {name: Number((name,)) for name in "mnk"}
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[..., Path]:
-    def run(text: str, name: str = "ops.csv") -> Path:
-        path = tmp_path / name
-        path.write_text(text)
-        return path
-
-    return run
-
-
-Write = Callable[..., Path]
-
-
-def gemm(path: Path, **given: Any) -> OperationFile:
-    description: dict[str, Any] = {"readings": LATENCY, "given": {"op": "gemm"}, "numbers": MNK, **given}
-    return OperationFile(path, **description)
-
-
-def put(store: Store, *files: OperationFile, replaces: tuple[int, ...] = ()) -> list[ImportCounts | FileError]:
-    named = [
-        (Source(str(file.path), f"{file.path} {file.path.read_bytes()!r}", "test"), file, replaces) for file in files
-    ]
-    return list(store.ingest_operations(named))
-
-
-def only(store: Store, file: OperationFile) -> ImportCounts:
-    (counts,) = put(store, file)
-    assert isinstance(counts, ImportCounts)
-    assert counts.rows_read == counts.stored + counts.duplicates + counts.quarantined
-    return counts
 
 
 def test_arguments_are_columns_of_their_own(store: Store, write: Write) -> None:

@@ -8,55 +8,19 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from operation_files import Write, gemm, only, put
 
-from perfdb.batch import ImportCounts, Number, OperationFile, Reading, Source
+from perfdb.batch import ImportCounts, Number, Source
 from perfdb.errors import FileError
 from perfdb.store import Store, op_ingest, schema
 from perfdb.store.engine import engine
 from perfdb.store.sources import add_source
-
-LATENCY = (Reading(Number(("ms",), per=1000)),)
-MNK = {name: Number((name,)) for name in "mnk"}
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[..., Path]:
-    def run(text: str, name: str = "ops.csv") -> Path:
-        path = tmp_path / name
-        path.write_text(text)
-        return path
-
-    return run
-
-
-Write = Callable[..., Path]
-
-
-def gemm(path: Path, **given: Any) -> OperationFile:
-    description: dict[str, Any] = {"readings": LATENCY, "given": {"op": "gemm"}, "numbers": MNK, **given}
-    return OperationFile(path, **description)
-
-
-def put(store: Store, *files: OperationFile, replaces: tuple[int, ...] = ()) -> list[ImportCounts | FileError]:
-    named = [
-        (Source(str(file.path), f"{file.path} {file.path.read_bytes()!r}", "test"), file, replaces) for file in files
-    ]
-    return list(store.ingest_operations(named))
-
-
-def only(store: Store, file: OperationFile) -> ImportCounts:
-    (counts,) = put(store, file)
-    assert isinstance(counts, ImportCounts)
-    assert counts.rows_read == counts.stored + counts.duplicates + counts.quarantined
-    return counts
 
 
 def test_equal_records_are_stored_as_often_as_the_file_that_has_most_of_them(store: Store, write: Write) -> None:

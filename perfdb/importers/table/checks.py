@@ -10,19 +10,10 @@ from perfdb.importers.table.cells import Floats
 from perfdb.importers.table.frame import Frame, Key
 from perfdb.importers.table.outcomes import failed
 from perfdb.metrics import METRICS, Statistic
+from perfdb.quality import ORDER, SLACK
 from perfdb.texts import Bools
 
 _LARGEST = {"s": 1e7, "tok/s": 1e10, "req/s": 1e8, "W": 1e8, "B": 1e16, "tok": 1e9}
-_ORDER = (
-    Statistic.MIN,
-    Statistic.MEDIAN,
-    Statistic.P75,
-    Statistic.P90,
-    Statistic.P95,
-    Statistic.P99,
-    Statistic.MAX,
-)
-_SLACK = 1.005  # files are rounded
 
 
 def reject_text(frame: Frame) -> None:
@@ -69,7 +60,7 @@ def _pairs(frame: Frame) -> None:
 
 
 def _above(left: Floats, right: Floats) -> Bools:
-    return np.asarray(left > right * _SLACK, dtype=bool)
+    return np.asarray(left > right * SLACK, dtype=bool)
 
 
 def _key(frame: Frame, metric: str) -> Key:
@@ -78,7 +69,7 @@ def _key(frame: Frame, metric: str) -> Key:
 
 def _percentiles(frame: Frame) -> None:
     for metric in {key[0] for key in frame.numbers if key[0] in METRICS}:
-        known = [(metric, statistic) for statistic in _ORDER if (metric, statistic) in frame.numbers]
+        known = [(metric, statistic) for statistic in ORDER if (metric, statistic) in frame.numbers]
         for lower, upper in pairwise(known):
             wrong = _above(frame.numbers[lower], frame.numbers[upper])
             frame.reject(wrong, lower, f"{metric}: {lower[1]} above {upper[1]}")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 
@@ -46,3 +47,14 @@ def facts() -> Callable[..., dict[str, Any]]:
         return known | objects | {name: value for name, value in values.items() if np.isfinite(value)}
 
     return of
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Callable[..., Path]:
+    def write(columns: str, name: str = "gemm_perf", where: str = "h200_sxm/gemm/vllm/0.24.0", rows: int = 1) -> Path:
+        path = tmp_path / "data" / where / f"{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        duckdb.sql(f"SELECT {columns} FROM range({rows}) t(i)").write_parquet(str(path))
+        return path
+
+    return write

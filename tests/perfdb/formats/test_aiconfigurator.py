@@ -2,35 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
-import duckdb
 import pytest
+from aiconfigurator_tables import SAID, WHO, Table, rows
 
 from perfdb.importers.folder import import_paths
 from perfdb.store import Store
-
-WHO = "'VLLM' AS framework, '0.24.0' AS version, 'NVIDIA H200' AS device"
-SAID = "platform, engine, engine_version, op, dtype, kernel"
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Callable[..., Path]:
-    def write(columns: str, name: str = "gemm_perf", where: str = "h200_sxm/gemm/vllm/0.24.0", rows: int = 1) -> Path:
-        path = tmp_path / "data" / where / f"{name}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        duckdb.sql(f"SELECT {columns} FROM range({rows}) t(i)").write_parquet(str(path))
-        return path
-
-    return write
-
-
-Table = Callable[..., Path]
-
-
-def rows(store: Store, what: str) -> list[list[object]]:
-    return store.sql(f"SELECT {what} FROM op_measurements ORDER BY source_id, source_row, op").rows
 
 
 def test_a_gemm_table(store: Store, table: Table) -> None:

@@ -147,7 +147,7 @@ def test_a_run_that_failed_in_part(one: Facts) -> None:
 
 def test_a_run_that_failed(one: Facts) -> None:
     """T9."""
-    nothing = {name: dict.fromkeys(stats(1.0)) for name in RUN["stats"]}  # type: ignore[attr-defined]
+    nothing = {name: dict.fromkeys(stats(1.0)) for name in RUN["stats"]}
     run = one(document(num_error_requests=40, num_completed_requests=0, stats=nothing))
     assert (run["success_rate:value"], run["outcome"]) == (0, "invalid")
     assert "ttft_s:mean" not in run

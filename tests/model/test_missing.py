@@ -1,0 +1,28 @@
+"""None and NaN say nothing, everything else does, and a grid tells them apart from values."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from model.features import encode
+from model.missing import is_missing
+from perfdb.records import Grid
+
+
+@pytest.mark.parametrize("value", [None, math.nan, np.float64("nan")])
+def test_nothing_is_said(value: object) -> None:
+    assert is_missing(value)
+
+
+@pytest.mark.parametrize("value", [0, 0.0, False, "", "nan", math.inf])
+def test_something_is_said(value: object) -> None:
+    assert not is_missing(value)
+
+
+def test_nan_in_a_column_of_objects_is_not_set_as_none_is() -> None:
+    with_nan, with_none = (Grid({"n": np.array([1, 2, gap], object)}) for gap in (math.nan, None))
+    np.testing.assert_array_equal(encode(with_nan), encode(with_none))
+    assert np.isfinite(encode(with_nan)).all()
