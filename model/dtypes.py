@@ -32,6 +32,8 @@ _ALL = (
     Dtype("bf16", 2.0, _HALF),
     Dtype("fp16", 2.0, ("fp16", "bf16", "fp32")),
     Dtype("fp8", 1.0, ("fp8", *_HALF)),
+    # one 32-bit scale for each 128 x 128 weights: other kernels than those of a scale per tensor or channel
+    Dtype("fp8_block", 1.0, ("fp8", *_HALF)),
     Dtype("int8", 1.0, ("int8", *_HALF)),
     # weights of 4 bits with one 16-bit scale and a zero point for each 128, multiplied in 16 bits
     Dtype("int4", 0.53, _HALF),
@@ -45,8 +47,7 @@ _ALL = (
 )
 _ALIASES = {
     "float32": "fp32", "f32": "fp32", "bfloat16": "bf16", "float16": "fp16", "f16": "fp16", "half": "fp16",
-    "fp8_e4m3": "fp8", "fp8_e5m2": "fp8", "fp8_block": "fp8", "fp8_static": "fp8", "modelopt": "fp8",
-    "fbgemm_fp8": "fp8",
+    "fp8_e4m3": "fp8", "fp8_e5m2": "fp8", "fp8_static": "fp8", "modelopt": "fp8", "fbgemm_fp8": "fp8",
     "compressed-tensors": "fp8", "w8a8_fp8": "fp8", "w8a8": "int8", "w8a8_int8": "int8", "smoothquant": "int8",
     "awq": "int4", "gptq": "int4", "awq_marlin": "int4", "gptq_marlin": "int4", "bitsandbytes": "int4",
     "w4a16": "int4", "w4a16_awq": "int4", "auto-round": "int4", "modelopt_fp4": "nvfp4", "fp4": "nvfp4",

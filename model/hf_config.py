@@ -176,6 +176,8 @@ def _weight_format(config: Config, where: str) -> str:
         method = str(quantised.get("quant_method", ""))
         name = {4: "int4", 8: "int8"}.get(bits) if isinstance(bits, int) else None
         name = name or method
+        if name == "fp8" and quantised.get("weight_block_size"):
+            name = "fp8_block"
     else:
         name = str(_first(config, ("torch_dtype", "dtype")) or "bf16").removeprefix("torch.")
     try:

@@ -17,6 +17,7 @@ from model.architecture import Architecture
 from model.dtypes import Dtype, dtype, peak_flops
 from model.load import Load
 from model.missing import is_missing
+from model.parallelism import share_experts
 from model.prediction import Floats
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.facts.engines import EngineFacts
@@ -33,6 +34,8 @@ _NUMERIC_DEFAULTS: Mapping[str, float] = {
     "dp": 1.0,
     "ep": 1.0,
     "attention_dp": 1.0,
+    "expert_parallel": 0.0,
+    "dp_attention": 0.0,
     "max_num_seqs": 256.0,
     "max_num_batched_tokens": 8192.0,
     "prefill_chunk": np.inf,
@@ -51,14 +54,17 @@ _ANY_ENGINE: Mapping[str, str] = {
     "attention_dp_size": "attention_dp",
 }
 """What collections of runs call a parameter of every engine, and its role."""
-_COUNTS = ("tp", "pp", "dp", "max_num_seqs", "max_num_batched_tokens", "prefill_chunk", "block_size")
+_SCALED_BY_BLOCK: Mapping[str, str] = {"fp8": "fp8_block", "fp4": "mxfp4"}
+"""What a format asked for means where the checkpoint is in it already: nothing is scaled anew."""
+_COUNTS = ("tp", "pp", "dp", "ep", "max_num_seqs", "max_num_batched_tokens", "prefill_chunk", "block_size")
 
 
 @dataclass(frozen=True)
 class Points:
     """n launched configs under n loads, on one model, platform and engine: all arrays float64 `n`.
 
-    `ep` devices share the experts of a layer, `attention_dp` replicas its attention, each with requests of its own.
+    `dp` ranks have a scheduler and requests of their own; of these `attention_dp` share the experts of each layer,
+    whole ones spread over `ep` of their devices.
     `weight_row` and `cache_row` are places in `weight_names` and `cache_names`, the number formats of the rows;
     `tables` are measured operations, if there are any.
     `layer_bytes` and `head_bytes` are bytes per weight, `kv_bytes` bytes per element of the KV cache, `gemm_flops` and
@@ -131,6 +137,7 @@ def points_of(
     for role in ("ep", "attention_dp"):
         # some collections write 0 for none
         numbers[role] = np.maximum(numbers[role], 1.0)
+    share_experts(numbers, engine.name, architecture)
     _check(numbers)
     threads = numbers.pop("threads")
     weights, weight_rows = _formats(roles.get("weight_dtype"), architecture.dtype, n)
@@ -248,7 +255,7 @@ def _format(name: Any, own: str) -> Dtype:
         return dtype(own)
     if not isinstance(name, str):
         raise UnknownNameError.of("number format", str(name), ())
-    return dtype(name)
+    return dtype(own) if own == _SCALED_BY_BLOCK.get(name.strip().lower()) else dtype(name)
 
 
 def _thread_share(platform: PlatformFacts, threads: Floats) -> Floats:

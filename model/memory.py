@@ -63,7 +63,9 @@ def memory(points: Points) -> Memory:
     """Account for the memory of every row."""
     model, load = points.architecture, points.load
     split = points.tp * points.pp
-    weights = (points.layer_bytes * model.layer_params + points.head_bytes * model.head_params) / split
+    routed = model.moe_layers * model.experts * model.expert_params
+    layers = model.layer_params - routed * (1.0 - 1.0 / points.attention_dp)
+    weights = (points.layer_bytes * layers + points.head_bytes * model.head_params) / split
     per_token = kv_bytes_per_token(points)
     on_host = points.platform.kind == "cpu"
     fraction = np.full(len(points), _HOST_FRACTION) if on_host else points.memory_fraction
@@ -98,5 +100,5 @@ def _overhead(points: Points, context: float) -> Floats:
     width = max(model.intermediate, model.expert_intermediate * model.top_k)
     tokens = np.minimum(points.max_num_batched_tokens, points.prefill_chunk)
     activations = tokens * 2.0 * width / points.tp * 2.0
-    messages = np.where(points.tp * points.pp > 1, _MESSAGE_BYTES, 0.0)
+    messages = np.where(points.tp * points.pp * points.attention_dp > 1, _MESSAGE_BYTES, 0.0)
     return context + messages + np.maximum(logits, activations)

@@ -153,13 +153,20 @@ def _experts(points: Points, load: StepLoad, dense: _Dense) -> Iterator[Operatio
     model = points.architecture
     shared = model.shared_params / points.tp
     yield dense.gemm("router_and_shared_experts", shared, model.shared_intermediate + model.experts, model.moe_layers)
-    routed = load.tokens * model.top_k
+    # tokens of all ranks meet at the experts, which all their devices share
+    tokens, devices = load.tokens * points.attention_dp, points.tp * points.attention_dp
+    routed = tokens * model.top_k
     share = model.top_k / model.experts
-    met = model.experts * -np.expm1(load.tokens * np.log1p(-share)) if share < 1 else float(model.experts)
-    weights = model.expert_params / points.tp
-    traffic = routed * ACTIVATION_BYTES * (model.hidden + model.mlp_matrices * model.expert_intermediate / points.tp)
+    met = model.experts * -np.expm1(tokens * np.log1p(-share)) if share < 1 else float(model.experts)
+    weights = model.expert_params / devices
+    width = model.hidden / points.attention_dp + model.mlp_matrices * model.expert_intermediate / devices
+    traffic = routed * ACTIVATION_BYTES * width
     data = met * weights * points.layer_bytes * dense.passes + traffic
     yield Operation("experts", Kind.GEMM, 2.0 * routed * weights, data, model.moe_layers)
+    others = points.attention_dp - 1.0
+    message = 2.0 * others * load.tokens * model.hidden * ACTIVATION_BYTES
+    count = np.where(others > 0, float(model.moe_layers), 0.0)
+    yield Operation("dispatch_and_combine", Kind.SEND, np.zeros_like(tokens), message, count)
 
 
 def _elsewhere(points: Points, load: StepLoad, dense: _Dense) -> Iterator[Operation]:

@@ -94,7 +94,7 @@ def find_bundle(
 
     Layers are measured in 16 bits: `formats` of weights and cache must be that.
     """
-    if sharding.pp > 1 or sharding.ep > 1 or not set(formats) <= _HALVES:
+    if sharding != Sharding(sharding.tp) or not set(formats) <= _HALVES:
         return None
     joint = _rows(tables, _JOINT, model, sharding.tp)
     if joint is None:

@@ -16,7 +16,8 @@ def step_model(points: Points, row: int, tables: Tables) -> StepModel:
     weights, cache = points.weight_names[points.weight_row[row]], points.cache_names[points.cache_row[row]]
     added = overheads(points.engine.name)
     added = added if points.platform.kind == "cpu" else added.between_kernels
-    sharding = Sharding(int(points.tp[row]), int(points.pp[row]))
+    divided = (points.tp, points.pp, points.ep, points.attention_dp)
+    sharding = Sharding(*(int(column[row]) for column in divided))
     return StepModel(tables, model, sharding, weights, cache, head_format(model, weights), added)
 
 

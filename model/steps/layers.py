@@ -1,7 +1,8 @@
 """From a model's description to the kernels that one step calls on one device, with the shapes that they have there.
 
 Tensor parallelism divides heads and widths, expert parallelism spreads whole experts; both sum messages over devices.
-A step computes T tokens of S sequences: products work on T rows, the output matrix on S.
+Under attention data parallelism every rank attends to sequences of its own, and the tokens of all ranks meet at the
+experts. A step computes T tokens of S sequences on a rank: products work on T rows, the output matrix on S.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ _ACTIVATION_BYTES = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Sharding:
-    """How one replica is divided: `tp` devices share each layer, `pp` groups of devices have different layers, and the
-    experts of a layer are spread over `ep` of the tp devices (1: every device has a part of each)."""
+    """How a model is divided: `tp` devices share each layer, `pp` groups of devices have different layers,
+    `attention_dp` such ranks share the experts of a layer, which are spread over `ep` of the tp · attention_dp devices
+    (1: every device has a part of each)."""
 
     tp: int = 1
     pp: int = 1
     ep: int = 1
+    attention_dp: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +60,12 @@ class LatentAttention:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """The routed experts of a layer."""
+    """The routed experts of a layer, for the tokens of `ranks` ranks together."""
 
     name: str
     count: float
     layer: Experts
+    ranks: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +79,13 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`token_bytes` per token summed over `devices`."""
+    """A collective `op` of `token_bytes` per token of one rank over `devices`."""
 
     name: str
     count: float
     token_bytes: float
     devices: int
+    op: str = "all_reduce"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +157,11 @@ def _mixture(model: Architecture, sharding: Sharding) -> Iterator[Call]:
     yield Product("router", layers, model.experts, model.hidden)
     if model.shared_intermediate:
         yield from _mlp("shared_expert", layers, model, model.shared_intermediate / sharding.tp)
-    layer = Experts(
-        model.hidden, model.expert_intermediate, model.top_k, model.experts, sharding.tp / sharding.ep, sharding.ep
-    )
-    yield Mixture("experts", layers, layer)
+    ranks = sharding.attention_dp
+    parts = sharding.tp * ranks / sharding.ep
+    layer = Experts(model.hidden, model.expert_intermediate, model.top_k, model.experts, parts, sharding.ep)
+    yield Mixture("experts", layers, layer, ranks)
+    if ranks > 1:
+        together = model.hidden * _ACTIVATION_BYTES * ranks
+        yield Message("dispatch", layers, together, ranks, "all_gather")
+        yield Message("combine", layers, together, ranks, "reduce_scatter")

@@ -139,12 +139,11 @@ class StepModel:
                 dtype = self.head_dtype if call.of_sequences else self.weight_dtype
                 return self._counted(call.name, call.count, self.tables.query_gemm(dtype, rows, call.n, call.k))
             case Mixture():
-                found = self.tables.query_experts(self.weight_dtype, call.layer, rows)
+                found = self.tables.query_experts(self.weight_dtype, call.layer, rows * call.ranks)
                 return self._counted(call.name, call.count, found)
             case Message():
-                return self._counted(
-                    call.name, call.count, self.tables.query_all_reduce(rows * call.token_bytes, call.devices)
-                )
+                found = self.tables.query_message(call.op, rows * call.token_bytes, call.devices)
+                return self._counted(call.name, call.count, found)
             case Traffic() | Send():
                 return self._counted(call.name, call.count, self._estimated(call, rows))
         raise TypeError(call)  # attention does not grow with rows
