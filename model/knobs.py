@@ -128,6 +128,7 @@ def points_of(
         InputError: a value is not of its parameter's kind, or out of its range.
         UnknownNameError: a number format is not known.
     """
+    engine = engine.on(platform)
     roles = _by_role(engine, grid)
     n = len(load.isl)
     numbers = {role: _numbers(roles, role, default, n) for role, default in _NUMERIC_DEFAULTS.items()}

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from model.prediction import Bools, Floats
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.facts.engines import Applied, EngineFacts, EngineParameter, engine
+from perfdb.facts.platforms import platform
 from perfdb.records import Config, Grid, Scalar
 from search.space import ConfigSpace, Parameter
 from servecast.spec import TaskSpec
@@ -81,7 +82,7 @@ def task_space(task: TaskSpec) -> TaskSpace:
     if not len(grid):
         what = f"no config of {space.size} meets the constraints, max_quality_loss and devices"
         raise InputError.at("space", what, "at least one that does")
-    baseline_config = baseline_of(task, facts)
+    baseline_config = baseline_of(task, facts.on(platform(task.platform)))
     allowed = np.ones(len(grid), dtype=bool)
     baseline = None if baseline_config is None else row_of(grid, baseline_config)
     if baseline_config is not None and baseline is None:
@@ -94,14 +95,17 @@ def task_space(task: TaskSpec) -> TaskSpace:
 def devices_of(grid: Grid, facts: EngineFacts, held: int | None = None) -> npt.NDArray[np.int64]:
     """tp x pp x dp of each config, `n`, what it does not say being 1; `held` where configs say nothing of any.
 
+    Ranks that share the devices of a group under data parallel attention take none of their own.
+
     Values that are no counts are left to the model, which refuses them.
     """
-    roles = {name: facts.parameters[name].role for name in grid.columns if name in facts.parameters}
-    spread = [grid.columns[name] for name, role in roles.items() if role in {"tp", "pp", "dp"}]
+    columns = {facts.parameters[name].role: grid.columns[name] for name in grid.columns if name in facts.parameters}
+    spread = {role: column for role, column in columns.items() if role in {"tp", "pp", "dp"}}
+    shares = np.array([value is True for value in columns.get("dp_attention", np.zeros(len(grid))).tolist()])
     devices = np.full(len(grid), 1 if spread else held or 1, dtype=np.int64)
-    for column in spread:
+    for role, column in spread.items():
         if column.dtype.kind == "i":
-            devices *= np.maximum(column, 1)
+            devices *= np.where(shares & (role == "dp"), 1, np.maximum(column, 1))
     return devices
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from perfdb.errors import UnknownNameError
+from perfdb.facts.platforms import GIB, PlatformFacts
 from perfdb.records import Scalar
 
 
@@ -20,24 +21,47 @@ class Applied(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EngineParameter:
-    """One parameter of an engine. `role` is the model's word for it ("tp", "max_num_seqs", …), empty if it has none."""
+    """One parameter of an engine. `role` is the model's word for it ("tp", "max_num_seqs", …), empty if it has none.
+
+    `larger` are the defaults on GPUs of at least so many GiB, ascending.
+    """
 
     name: str
     default: Scalar
     applied: Applied = Applied.RESTART
     role: str = ""
     meaning: str = ""
+    larger: tuple[tuple[float, Scalar], ...] = ()
+
+    @property
+    def shown_default(self) -> str:
+        """The default as text, with those on larger GPUs; empty where there is none."""
+        start = "" if self.default is None else str(self.default)
+        return "".join([start, *(f"; {value} from {gib:g} GiB" for gib, value in self.larger)])
 
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """One engine. `launches` says whether this product can start it by itself."""
+    """One engine. `launches` says whether this product can start it by itself; platforms whose names begin with one of
+    `counted_small` have the defaults of small ones."""
 
     name: str
     parameters: Mapping[str, EngineParameter]
     launches: bool
     source: str
     aliases: tuple[str, ...] = field(default=())
+    counted_small: tuple[str, ...] = ()
+
+    def on(self, platform: PlatformFacts) -> EngineFacts:
+        """The engine with the defaults that it takes on a platform."""
+        if platform.kind == "cpu" or platform.name.startswith(self.counted_small or ("\0",)):
+            return self
+        parameters = dict(self.parameters)
+        for name, parameter in self.parameters.items():
+            for gib, value in parameter.larger:
+                if platform.memory_bytes >= gib * GIB:
+                    parameters[name] = replace(parameter, default=value)
+        return replace(self, parameters=parameters)
 
     def parameter(self, name: str) -> EngineParameter:
         """A parameter by its name, its name with dashes, or the model's word for it ("tp").
@@ -58,9 +82,14 @@ class EngineFacts:
 
 
 def _engine(
-    name: str, launches: bool, source: str, *parameters: EngineParameter, aliases: tuple[str, ...] = ()
+    name: str,
+    launches: bool,
+    source: str,
+    *parameters: EngineParameter,
+    aliases: tuple[str, ...] = (),
+    counted_small: tuple[str, ...] = (),
 ) -> EngineFacts:
-    return EngineFacts(name, {p.name: p for p in parameters}, launches, source, aliases)
+    return EngineFacts(name, {p.name: p for p in parameters}, launches, source, aliases, counted_small)
 
 
 _P = EngineParameter
@@ -93,8 +122,14 @@ ENGINES: dict[str, EngineFacts] = {
             _P("pipeline_parallel_size", 1, role="pp", meaning="groups of layers"),
             _P("data_parallel_size", 1, role="dp", meaning="replicas; of a mixture of experts they share the experts"),
             _P("enable_expert_parallel", False, role="expert_parallel", meaning="spread whole experts over devices"),
-            _P("max_num_seqs", 256, role="max_num_seqs", meaning="sequences in one step"),
-            _P("max_num_batched_tokens", 2048, role="max_num_batched_tokens", meaning="tokens in one step"),
+            _P("max_num_seqs", 256, role="max_num_seqs", meaning="sequences in one step", larger=((70, 1024),)),
+            _P(
+                "max_num_batched_tokens",
+                2048,
+                role="max_num_batched_tokens",
+                meaning="tokens in one step",
+                larger=((70, 8192),),
+            ),
             _P("enable_chunked_prefill", True, role="chunked_prefill", meaning="split prefills over steps"),
             _P("gpu_memory_utilization", 0.9, role="memory_fraction", meaning="share of device memory"),
             _P("kv_cache_dtype", "auto", role="kv_dtype", meaning="dtype of the KV cache"),
@@ -106,6 +141,7 @@ ENGINES: dict[str, EngineFacts] = {
             _P("long_prefill_token_threshold", 0, role="prefill_threshold", meaning="most tokens of one prompt a step"),
             _P("scheduling_policy", "fcfs", role="policy", meaning="who goes first: fcfs or priority"),
             aliases=("vLLM",),
+            counted_small=("a100", "a800"),
         ),
         _engine(
             "sglang",
@@ -117,7 +153,13 @@ ENGINES: dict[str, EngineFacts] = {
             _P("ep_size", 1, role="ep", meaning="devices over which whole experts are spread"),
             _P("enable_dp_attention", False, role="dp_attention", meaning="dp_size ranks share tp_size devices"),
             _P("max_running_requests", 256, role="max_num_seqs", meaning="sequences in one step"),
-            _P("chunked_prefill_size", 8192, role="max_num_batched_tokens", meaning="prefill tokens in one step"),
+            _P(
+                "chunked_prefill_size",
+                2048,
+                role="max_num_batched_tokens",
+                meaning="prefill tokens in one step",
+                larger=((35, 4096), (60, 8192), (160, 16384)),
+            ),
             _P("mem_fraction_static", 0.88, role="memory_fraction", meaning="share of device memory"),
             _P("kv_cache_dtype", "auto", role="kv_dtype", meaning="dtype of the KV cache"),
             _P("quantization", None, role="weight_dtype", meaning="quantisation of the weights"),
@@ -134,7 +176,7 @@ ENGINES: dict[str, EngineFacts] = {
             _P(
                 "enable_attention_dp", False, role="dp_attention", meaning="every device attends to requests of its own"
             ),
-            _P("max_batch_size", 256, role="max_num_seqs", meaning="sequences in one step"),
+            _P("max_batch_size", 2048, role="max_num_seqs", meaning="sequences in one step"),
             _P("max_num_tokens", 8192, role="max_num_batched_tokens", meaning="tokens in one step"),
             _P("kv_cache_free_gpu_memory_fraction", 0.9, role="memory_fraction", meaning="share of free memory for KV"),
             _P("quantization", None, role="weight_dtype", meaning="quantisation of the weights"),
@@ -155,3 +197,17 @@ def engine(name: str) -> EngineFacts:
         return _BY_ALIAS[name.strip().lower()]
     except KeyError:
         raise UnknownNameError.of("engine", name, ENGINES) from None
+
+
+LIBRARIES = frozenset({"nccl", "numpy", "oneccl", "rccl", "torch"})
+"""Whose kernels operation tables may hold beside those of engines."""
+
+
+def kernels_of(name: str) -> str:
+    """Whose kernels `name` means: an engine by name or alias, or one of `LIBRARIES`.
+
+    Raises:
+        UnknownNameError: neither is called so.
+    """
+    word = name.strip().lower()
+    return word if word in LIBRARIES else engine(name).name

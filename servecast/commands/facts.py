@@ -112,7 +112,13 @@ def engines(name: Name = None, json: Json = False) -> None:
     if json:
         parameters = {
             facts.name: [
-                {"name": p.name, "default": p.default, "applied": p.applied.value, "meaning": p.meaning}
+                {
+                    "name": p.name,
+                    "default": p.default,
+                    "larger": p.larger,
+                    "applied": p.applied.value,
+                    "meaning": p.meaning,
+                }
                 for p in facts.parameters.values()
             ]
             for facts in found
@@ -122,7 +128,7 @@ def engines(name: Name = None, json: Json = False) -> None:
         )
         return
     for facts in found:
-        rows = [[p.name, p.default, p.applied.value, p.meaning] for p in facts.parameters.values()]
+        rows = [[p.name, p.shown_default, p.applied.value, p.meaning] for p in facts.parameters.values()]
         launched = "launched by servecast" if facts.launches else "predicted and imported; launch it yourself"
         print_table(["parameter", "default", "applied", "meaning"], rows, title=f"{facts.name} ({launched})")
         print()

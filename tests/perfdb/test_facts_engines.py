@@ -1,0 +1,39 @@
+"""Engines' defaults where they depend on the device."""
+
+from __future__ import annotations
+
+import pytest
+
+from perfdb.facts.engines import engine
+from perfdb.facts.platforms import platform
+
+
+@pytest.mark.parametrize(
+    ("served_by", "place", "parameter", "wanted"),
+    [
+        ("vllm", "rtx_4090", "max_num_batched_tokens", 2048),
+        ("vllm", "h100_sxm", "max_num_batched_tokens", 8192),
+        ("vllm", "h100_sxm", "max_num_seqs", 1024),
+        ("vllm", "a100_sxm_80gb", "max_num_batched_tokens", 2048),
+        ("vllm", "a100_sxm_80gb", "max_num_seqs", 256),
+        ("sglang", "rtx_4090", "chunked_prefill_size", 2048),
+        ("sglang", "l40s", "chunked_prefill_size", 4096),
+        ("sglang", "h200_sxm", "chunked_prefill_size", 8192),
+        ("sglang", "b200_sxm", "chunked_prefill_size", 16384),
+        ("trtllm", "h200_sxm", "max_batch_size", 2048),
+    ],
+)
+def test_defaults_follow_the_memory_of_the_device(served_by: str, place: str, parameter: str, wanted: int) -> None:
+    """vLLM's EngineArgs count an A100 of 80 GB as small; SGLang's ServerArgs know four sizes."""
+    assert engine(served_by).on(platform(place)).defaults()[parameter] == wanted
+
+
+def test_other_engines_and_cpus_have_one_default() -> None:
+    local = platform("local")
+    for name in ("vllm", "llamacpp"):
+        assert engine(name).on(local).defaults() == engine(name).defaults()
+
+
+def test_all_defaults_are_shown() -> None:
+    assert engine("vllm").parameters["max_num_seqs"].shown_default == "256; 1024 from 70 GiB"
+    assert engine("vllm").parameters["max_model_len"].shown_default == ""
