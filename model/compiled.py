@@ -13,7 +13,9 @@ from pathlib import Path
 
 from numba import config, njit
 
-__all__ = ["njit"]
+from perfdb.kept import cache_folder
+
+__all__ = ["inner_njit", "njit"]
 
 _ROOMS = ("model", "search")
 _KEPT = 4
@@ -27,17 +29,16 @@ def _sources() -> str:
     for room in _ROOMS:
         for path in sorted((root / room).rglob("*.py")):
             text = path.read_bytes()
-            if b"njit" in text:
+            if b"njit" in text or b"@loop" in text:
                 digest.update(text)
     return digest.hexdigest()[:16]
 
 
 def _folder() -> Path | None:
     """Where compiled kernels of these sources are kept, None where nothing can be written."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    kernels = (Path(cache) if cache else Path.home() / ".cache") / "servecast" / "kernels"
-    folder = kernels / _sources()
     try:
+        kernels = cache_folder("kernels")
+        folder = kernels / _sources()
         if not folder.is_dir():
             folder.mkdir(parents=True)
             others = sorted(kernels.iterdir(), key=lambda path: path.stat().st_mtime)
@@ -52,3 +53,6 @@ if not os.environ.get("NUMBA_CACHE_DIR"):
     found = _folder()
     if found is not None:
         config.CACHE_DIR = str(found)
+
+inner_njit = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""For kernels that only kernels call: what it takes to call them from Python is not compiled."""

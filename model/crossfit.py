@@ -19,7 +19,7 @@ from model.intervals import balanced_weights, conformal_sd, folds
 from model.kept_fits import kept
 from model.kriging import Kriging, Spread, spaced, spread_of
 from model.prediction import Floats
-from model.trees import Trees, fit_trees
+from model.trees import Trees, fit_trees, joined
 
 Ints = npt.NDArray[np.int64]
 
@@ -42,26 +42,27 @@ def places_of(features: Floats) -> Floats:
 @dataclass(frozen=True)
 class Bag:
     """Trees of several members; `member_of` group number -> which of them has not seen it. They correct the analytic
-    answer, or what remains of it without the descriptor in column `without`."""
+    answer, or what remains of it without the descriptor in column `without`. `errors`, `m`: what trees that have not
+    seen the group of a row they were fitted to leave of its residual."""
 
     members: tuple[Trees, ...]
     member_of: Mapping[int, int]
     without: int | None
+    errors: Floats
 
     def predict(self, features: Floats, group: int | None) -> Floats:
         """log(measured / analytic) of n rows, `n`, of a known group or (None) a new one."""
         member = None if group is None else self.member_of.get(group)
-        chosen = self.members if member is None else (self.members[member],)
-        total: Floats = np.sum([trees.predict(features) for trees in chosen], axis=0) / len(chosen)
+        if member is None:
+            total = self._together.predict(features) / len(self.members)
+        else:
+            total = self.members[member].predict(features)
         return total if self.without is None else total - features[:, self.without]
 
-    def errors(self, features: Floats, residual: Floats, group: Ints) -> Floats:
-        """What trees that have not seen a row's group leave of its residual, `m`."""
-        left = residual.copy()
-        for name in np.unique(group):
-            rows = group == name
-            left[rows] -= self.predict(features[rows], int(name))
-        return left
+    @cached_property
+    def _together(self) -> Trees:
+        """The sum of all members, walked down at once."""
+        return joined(self.members)
 
 
 def fit_bag(features: Floats, residual: Floats, group: Ints, without: int | None) -> Bag:
@@ -69,11 +70,16 @@ def fit_bag(features: Floats, residual: Floats, group: Ints, without: int | None
     target = residual if without is None else residual + features[:, without]
     held = list(folds(group, FOLDS))
 
-    def fit() -> list[Trees]:
-        return [fit_trees(features[~rows], target[~rows], balanced_weights(group[~rows])) for rows in held]
+    def fit() -> tuple[list[Trees], Floats]:
+        members = [fit_trees(features[~rows], target[~rows], balanced_weights(group[~rows])) for rows in held]
+        left = target.copy()
+        for rows, trees in zip(held, members, strict=True):
+            left[rows] -= trees.predict(features[rows])
+        return members, left
 
+    members, errors = kept((features, target, group), fit)
     member_of = {int(name): member for member, rows in enumerate(held) for name in np.unique(group[rows])}
-    return Bag(tuple(kept((features, target, group), fit)), member_of, without)
+    return Bag(tuple(members), member_of, without, errors)
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ class CrossFit:
         data = (self.features, self.residual, self.group)
         simpler = {self.features[:, column].tobytes(): column for column in _SIMPLER.get(self.metric, ())}
         bags = [fit_bag(*data, without) for without in (None, *simpler.values())]
-        errors = [bag.errors(*data) for bag in bags]
+        errors = [bag.errors for bag in bags]
         wrong = np.array([balanced_weights(self.group) @ np.abs(np.expm1(-left)) for left in errors])
         weights = (wrong.min() / wrong) ** _SHARPNESS
         weights[weights < _LEAST_WEIGHT * weights.sum()] = 0.0

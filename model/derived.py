@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from model.knobs import Points
+from model.points import Points
 from model.prediction import Estimate, Floats
 from perfdb.errors import InputError, UnknownNameError
 

@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from model.knobs import Points
 from model.ops import StepLoad
+from model.points import Points
 from model.prediction import Floats
 from model.serving import Serving
-from model.step import Step, step
+from model.step import Step, step_s
 
 LENGTHS = np.array([2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0, 2.0, 2.0, 0.5, 0.5])
 """The first columns of the descriptors say where a row lies within its group (see `_place`); at these distances, one
@@ -58,23 +58,25 @@ def describe(points: Points, answer: Serving, version: float = 0.0) -> Floats:
         *_context(points),
         version,
     ]
-    n = len(points)
-    return np.column_stack([np.broadcast_to(np.asarray(column, np.float64), n) for column in columns])
+    found = np.empty((len(points), len(columns)))
+    for place, column in enumerate(columns):
+        found[:, place] = column
+    return found
 
 
 def _prompt_s(points: Points) -> tuple[Floats, Floats]:
     """Seconds to prefill one prompt by itself, and each of as many as fit the token budget of a step, both `n`."""
-    nothing, isl = np.zeros(len(points)), points.load.isl
+    nothing, isl = np.zeros(len(points)), points.computed
 
     def seconds(prompts: Floats) -> Floats:
-        return step(points, StepLoad(isl * prompts, isl / 2.0, prompts, nothing, nothing, isl)).seconds / prompts
+        return step_s(points, StepLoad(isl * prompts, isl / 2.0, prompts, nothing, nothing, isl)) / prompts
 
     return seconds(np.ones(len(points))), seconds(np.maximum(points.max_num_batched_tokens / isl, 1.0))
 
 
 def _decode_s(points: Points, sequences: Floats) -> Floats:
     nothing, kv = np.zeros(len(points)), points.load.isl + points.load.osl / 2.0
-    return step(points, StepLoad(nothing, nothing, nothing, nothing, sequences / points.pp, kv)).seconds
+    return step_s(points, StepLoad(nothing, nothing, nothing, nothing, sequences / points.pp, kv))
 
 
 def _place(points: Points) -> list[Floats]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from model.knobs import Points
 from model.memory import GIB, RESERVES_SLOTS, Memory
+from model.points import Points
 from model.prediction import Bools, Floats
+
+_Check = tuple[Bools, Callable[[Points, Memory, int], str]]
 
 
 def feasibility(points: Points, found: Memory) -> tuple[Bools, Mapping[int, str]]:
     """Which of n configs can serve their load, `n`, and for each other row why not, in one sentence with the sizes."""
     checks = (
-        (_undivided(points), _says_undivided),
+        *_divisions(points),
         (_longest(points) < points.load.isl + points.load.osl, _says_too_long),
         (~found.feasible, _says_memory),
     )
@@ -26,9 +28,19 @@ def feasibility(points: Points, found: Memory) -> tuple[Bools, Mapping[int, str]
     return feasible, reasons
 
 
-def _undivided(points: Points) -> Bools:
-    """Engines refuse to start where devices would get unequal numbers of attention heads."""
-    return np.asarray(points.architecture.heads % points.tp != 0)
+def why_undivided(points: Points, found: Memory, row: int) -> str | None:
+    """Why the model of one row cannot be divided as it says, None where it can."""
+    return next((says(points, found, row) for wrong, says in _divisions(points) if wrong[row]), None)
+
+
+def _divisions(points: Points) -> tuple[_Check, ...]:
+    """Engines refuse to start where devices would get unequal numbers of heads, ranks or experts."""
+    experts = max(points.architecture.experts, 1)
+    return (
+        (np.asarray(points.architecture.heads % points.tp != 0), _says_undivided),
+        (np.asarray(points.tp * points.attention_dp != points.group), _says_ranks),
+        (np.asarray((points.group % points.ep != 0) | (points.ep > experts)), _says_experts),
+    )
 
 
 def _longest(points: Points) -> Floats:
@@ -39,6 +51,15 @@ def _longest(points: Points) -> Floats:
 
 def _says_undivided(points: Points, _found: Memory, row: int) -> str:
     return f"{points.architecture.heads} attention heads cannot be divided among tp {points.tp[row]:.0f}"
+
+
+def _says_ranks(points: Points, _found: Memory, row: int) -> str:
+    return f"{points.group[row]:.0f} devices cannot be divided among {points.attention_dp[row]:.0f} ranks of attention"
+
+
+def _says_experts(points: Points, _found: Memory, row: int) -> str:
+    experts, devices = points.architecture.experts, points.group[row]
+    return f"{experts} experts on {devices:.0f} devices cannot be spread over ep {points.ep[row]:.0f}"
 
 
 def _says_too_long(points: Points, _found: Memory, row: int) -> str:

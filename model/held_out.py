@@ -23,7 +23,7 @@ from model.missing import is_missing
 from model.prediction import Bools, Floats
 from model.question import Question
 from model.surrogate import Surrogate
-from model.tables.shelf import Shelf
+from model.tables.shelf import NO_TABLES, Shelf
 from perfdb.errors import UnknownNameError
 from perfdb.facts.models import canonical_model
 from perfdb.facts.platforms import platform
@@ -140,7 +140,7 @@ def predict_held_out(
     shots: Sequence[int],
     least: int,
     seed: int = 0,
-    shelf: Shelf | None = None,
+    shelf: Shelf = NO_TABLES,
 ) -> dict[int, Predicted]:
     """Predict every point without its fold, for each number of shots.
 

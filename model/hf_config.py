@@ -29,6 +29,8 @@ _POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_l
 _TWO_MATRICES = frozenset({"gpt2", "gptj", "gpt_neox", "gpt_bigcode", "opt", "bloom", "falcon", "phi", "starcoder2"})
 _TIED_UNLESS_TOLD = frozenset({"gpt2", "opt", "bloom", "falcon", "gemma", "gemma2", "gemma3", "gemma3_text"})
 
+_MODELOPT = {"FP8": "fp8", "NVFP4": "nvfp4", "W4A16_AWQ": "int4", "W4A8_AWQ": "int4_fp8", "MXFP8": "fp8"}
+"""What NVIDIA's Model Optimizer calls number formats."""
 _EVERY_SECOND_IS_FULL = frozenset({"gemma2", "gpt_oss"})
 
 
@@ -175,7 +177,7 @@ def _weight_format(config: Config, where: str) -> str:
         bits = quantised.get("bits", quantised.get("weight_bits"))
         method = str(quantised.get("quant_method", ""))
         name = {4: "int4", 8: "int8"}.get(bits) if isinstance(bits, int) else None
-        name = name or method
+        name = name or _MODELOPT.get(str(quantised.get("quant_algo", "")).upper(), method)
         if name == "fp8" and quantised.get("weight_block_size"):
             name = "fp8_block"
     else:

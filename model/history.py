@@ -19,12 +19,13 @@ import numpy.typing as npt
 from model.architecture import Architecture, resolve_model
 from model.derived import mean_over_median
 from model.descriptors import describe, version_number
-from model.knobs import Points, points_of
+from model.knobs import points_of
 from model.load import ARRIVALS, Load
 from model.memory import memory
+from model.points import Points
 from model.prediction import Floats
 from model.serving import serve
-from model.tables.shelf import Shelf
+from model.tables.shelf import NO_TABLES, Shelf
 from perfdb.errors import ServecastError, UnknownNameError
 from perfdb.facts.engines import EngineFacts, engine
 from perfdb.facts.models import canonical_model
@@ -145,7 +146,7 @@ def usable(history: Columns) -> npt.NDArray[np.bool_]:
     return np.array([reason is None for reason in refusals(history)], bool)
 
 
-def training(history: Columns, local: Architecture | None = None, shelf: Shelf | None = None) -> Training:
+def training(history: Columns, local: Architecture | None = None, shelf: Shelf = NO_TABLES) -> Training:
     """Everything that residuals can be learned from; rows whose model, platform or load is not known are left out.
 
     `local` describes a model that is known by its files alone: rows under its name are used too. Analytic answers take
@@ -183,11 +184,11 @@ def _skip(skipped: dict[str, int], error: ServecastError, rows: int) -> None:
     skipped[reason] = skipped.get(reason, 0) + rows
 
 
-def _resolver(key: tuple[Any, ...], local: Architecture | None, shelf: Shelf | None) -> Resolver:
+def _resolver(key: tuple[Any, ...], local: Architecture | None, shelf: Shelf) -> Resolver:
     model, place, served_by, version, devices = key
     architecture = local if local is not None and model == local.name else resolve_model(str(model))
     hardware, facts = platform(str(place)), engine_facts(str(served_by))
-    tables = shelf.of(hardware, facts.name, version) if shelf else None
+    tables = shelf.of(hardware, facts.name, version)
     return partial(points_of, architecture, hardware, facts, int(devices), tables=tables)
 
 

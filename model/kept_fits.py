@@ -1,7 +1,6 @@
 """Fitted trees kept on disk under a name that changes with the data and with the code that fits them.
 
-A process that asks the same database again needs no fit, and so no learning library. Files are named after what they
-were fitted to: none is ever out of date, the least used ones are removed.
+A process that asks the same database again needs no fit, and so no learning library.
 """
 
 from __future__ import annotations
@@ -15,15 +14,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from model.kept_files import Arrays, kept_arrays
+from model.prediction import Floats
 from model.trees import Trees
+from perfdb.kept import Arrays
+from perfdb.kept import kept as kept_on_disk
 
 _SOURCES = ("trees.py", "crossfit.py", "intervals.py")
 
 
-def kept(data: Sequence[npt.NDArray[np.generic]], fit: Callable[[], list[Trees]]) -> list[Trees]:
+Fitted = tuple[list[Trees], Floats]
+"""Trees, and the errors that they leave."""
+
+
+def kept(data: Sequence[npt.NDArray[np.generic]], fit: Callable[[], Fitted]) -> Fitted:
     """What `fit` answers for `data`, from disk where it was asked before."""
-    return _trees(kept_arrays(_digest(data), lambda: _arrays(fit()), _is_whole))
+    return kept_on_disk(f"trees-{_digest(data)}", fit, _arrays, _trees)
 
 
 @cache
@@ -43,18 +48,16 @@ def _digest(data: Sequence[npt.NDArray[np.generic]]) -> str:
 _FIELDS = tuple(field.name for field in fields(Trees)[1:])
 
 
-def _is_whole(found: Arrays) -> bool:
-    return {"base", *_FIELDS, *(f"{name}_sizes" for name in _FIELDS)} <= set(found)
-
-
-def _trees(found: Arrays) -> list[Trees]:
+def _trees(found: Arrays) -> Fitted:
     parts = {name: np.split(found[name], np.cumsum(found[f"{name}_sizes"])[:-1]) for name in _FIELDS}
     base = found["base"].tolist()
-    return [Trees(base[i], **{name: values[i] for name, values in parts.items()}) for i in range(len(base))]
+    trees = [Trees(base[i], **{name: values[i] for name, values in parts.items()}) for i in range(len(base))]
+    return trees, found["errors"]
 
 
-def _arrays(trees: Sequence[Trees]) -> Arrays:
-    columns = {"base": np.array([one.base for one in trees])}
+def _arrays(fitted: Fitted) -> Arrays:
+    trees, errors = fitted
+    columns = {"base": np.array([one.base for one in trees]), "errors": errors}
     for name in _FIELDS:
         values = [getattr(one, name) for one in trees]
         columns |= {name: np.concatenate(values), f"{name}_sizes": np.array([len(v) for v in values])}

@@ -6,8 +6,6 @@ An engine's parameter names become the model's words through the `role` of each 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from model.dtypes import Dtype, dtype, peak_flops
 from model.load import Load
 from model.missing import is_missing
 from model.parallelism import share_experts
+from model.points import Points
 from model.prediction import Floats
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.facts.engines import EngineFacts
@@ -36,6 +35,12 @@ _NUMERIC_DEFAULTS: Mapping[str, float] = {
     "attention_dp": 1.0,
     "expert_parallel": 0.0,
     "dp_attention": 0.0,
+    "eager": 0.0,
+    "draft_tokens": 0.0,
+    "acceptance": 0.7,
+    "draft_layers": 1.0,
+    "prefix_caching": 1.0,
+    "no_prefix_caching": 0.0,
     "max_num_seqs": 256.0,
     "max_num_batched_tokens": 8192.0,
     "prefill_chunk": np.inf,
@@ -43,10 +48,13 @@ _NUMERIC_DEFAULTS: Mapping[str, float] = {
     "max_model_len": 0.0,
     "block_size": 16.0,
     "kv_blocks": 0.0,
+    "kv_tokens": 0.0,
+    "prefill_tokens": 16384.0,
     "threads": 0.0,
     "chunked_prefill": 1.0,
     "continuous_batching": 1.0,
 }
+_SHARES: Mapping[str, float] = {"acceptance": 1.0, "draft_tokens": 64.0, "draft_layers": 1000.0}
 Roles = dict[str, tuple[npt.NDArray[Any] | None, Any]]
 _ANY_ENGINE: Mapping[str, str] = {
     "precision": "weight_dtype",
@@ -59,57 +67,6 @@ _SCALED_BY_BLOCK: Mapping[str, str] = {"fp8": "fp8_block", "fp4": "mxfp4"}
 _COUNTS = ("tp", "pp", "dp", "ep", "max_num_seqs", "max_num_batched_tokens", "prefill_chunk", "block_size")
 
 
-@dataclass(frozen=True)
-class Points:
-    """n launched configs under n loads, on one model, platform and engine: all arrays float64 `n`.
-
-    `dp` ranks have a scheduler and requests of their own; of these `attention_dp` share the experts of each layer,
-    whole ones spread over `ep` of their devices.
-    `weight_row` and `cache_row` are places in `weight_names` and `cache_names`, the number formats of the rows;
-    `tables` are measured operations, if there are any.
-    `layer_bytes` and `head_bytes` are bytes per weight, `kv_bytes` bytes per element of the KV cache, `gemm_flops` and
-    `attention_flops` peak FLOP/s of one device in the formats used, `bandwidth` its bytes/s.
-    """
-
-    architecture: Architecture
-    platform: PlatformFacts
-    engine: EngineFacts
-    load: Load
-    tp: Floats
-    pp: Floats
-    dp: Floats
-    ep: Floats
-    attention_dp: Floats
-    max_num_seqs: Floats
-    max_num_batched_tokens: Floats
-    prefill_chunk: Floats
-    chunked_prefill: Floats
-    continuous_batching: Floats
-    memory_fraction: Floats
-    max_model_len: Floats
-    block_size: Floats
-    kv_blocks: Floats
-    layer_bytes: Floats
-    head_bytes: Floats
-    kv_bytes: Floats
-    gemm_flops: Floats
-    attention_flops: Floats
-    bandwidth: Floats
-    weight_names: tuple[str, ...]
-    cache_names: tuple[str, ...]
-    weight_row: npt.NDArray[np.int64]
-    cache_row: npt.NDArray[np.int64]
-    tables: Tables | None = None
-
-    def __len__(self) -> int:
-        return len(self.tp)
-
-    @cached_property
-    def devices(self) -> Floats:
-        """Devices that each config takes."""
-        return self.tp * self.pp * self.dp
-
-
 def points_of(
     architecture: Architecture,
     platform: PlatformFacts,
@@ -118,11 +75,12 @@ def points_of(
     grid: Grid,
     load: Load,
     tables: Tables | None = None,
+    reused: float = 0.0,
 ) -> Points:
     """Resolve a grid into `Points`. What a config leaves out, or gives as None, takes the engine's default.
 
     Where a config says nothing of tp, pp and dp, the model is split over all `devices` of the target (by tensor, or by
-    layers on an engine that cannot split tensors).
+    layers on an engine that cannot split tensors). Earlier prompts brought `reused` tokens of each prompt.
 
     Raises:
         InputError: a value is not of its parameter's kind, or out of its range.
@@ -133,14 +91,15 @@ def points_of(
     n = len(load.isl)
     numbers = {role: _numbers(roles, role, default, n) for role, default in _NUMERIC_DEFAULTS.items()}
     _spread_over(numbers, roles, devices, engine)
-    if engine.name == "sglang":
-        _unsplit(numbers)
+    _translate(numbers, engine)
     for role in ("ep", "attention_dp"):
         # some collections write 0 for none
         numbers[role] = np.maximum(numbers[role], 1.0)
     share_experts(numbers, engine.name, architecture)
     _check(numbers)
     threads = numbers.pop("threads")
+    # the last token of a prompt is always computed
+    numbers["reused"] = np.where(numbers.pop("prefix_caching") > 0, np.minimum(reused, load.isl - 1.0), 0.0)
     weights, weight_rows = _formats(roles.get("weight_dtype"), architecture.dtype, n)
     caches, cache_rows = _formats(roles.get("kv_dtype"), _half(architecture.dtype), n)
     sizes = np.array([architecture.bytes_per_weight(item.name) for item in weights])[weight_rows]
@@ -217,14 +176,26 @@ def _spread_over(numbers: dict[str, Floats], roles: Roles, devices: int | None, 
     numbers[role] = np.where(silent, float(max(devices or 1, 1)), numbers[role])
 
 
-def _unsplit(numbers: dict[str, Floats]) -> None:
-    """SGLang's chunked_prefill_size -1: prompts are prefilled whole, as many as its 16,384 prefill tokens hold."""
-    whole = numbers["max_num_batched_tokens"] == -1
-    numbers["chunked_prefill"] = np.where(whole, 0.0, numbers["chunked_prefill"])
-    numbers["max_num_batched_tokens"] = np.where(whole, 16384.0, numbers["max_num_batched_tokens"])
+def _translate(numbers: dict[str, Floats], engine: EngineFacts) -> None:
+    """What some engines say the other way round, or in tokens. SGLang's chunked_prefill_size -1: prompts are prefilled
+    whole, as many as its prefill tokens hold."""
+    most, tokens, off = (numbers.pop(role) for role in ("prefill_tokens", "kv_tokens", "no_prefix_caching"))
+    numbers["prefix_caching"] = np.where(off > 0, 0.0, numbers["prefix_caching"])
+    pages = tokens // np.maximum(numbers["block_size"], 1.0)
+    numbers["kv_blocks"] = np.where(tokens > 0, pages, numbers["kv_blocks"])
+    if engine.name == "sglang":
+        whole = numbers["max_num_batched_tokens"] == -1
+        numbers["chunked_prefill"] = np.where(whole, 0.0, numbers["chunked_prefill"])
+        numbers["max_num_batched_tokens"] = np.where(whole, most, numbers["max_num_batched_tokens"])
 
 
 def _check(numbers: Mapping[str, Floats]) -> None:
+    for role, most in _SHARES.items():
+        wrong = ~((numbers[role] >= 0) & (numbers[role] <= most))
+        if wrong.any():
+            raise InputError.at(
+                f"parameter for {role}", f"the value {numbers[role][wrong][0]:g}", f"from 0 to {most:g}"
+            )
     for role in _COUNTS:
         wrong = (numbers[role] < 1) | (numbers[role] != np.floor(numbers[role]))
         if wrong.any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,15 +32,16 @@ class Load:
     requests: Floats
     alike: Floats
 
-    @property
+    @cached_property
     def is_batch(self) -> Bools:
         """Rows that are one static batch."""
         return np.equal(self.arrival, ARRIVALS.index(Arrival.BATCH))
 
-    @property
+    @cached_property
     def is_open(self) -> Bools:
         """Rows whose requests arrive at a rate of their own."""
-        return np.isin(self.arrival, [ARRIVALS.index(Arrival.POISSON), ARRIVALS.index(Arrival.CONSTANT)])
+        poisson, constant = (self.arrival == ARRIVALS.index(way) for way in (Arrival.POISSON, Arrival.CONSTANT))
+        return np.asarray(poisson | constant)
 
     def take(self, rows: npt.NDArray[Any]) -> Load:
         """The given rows."""

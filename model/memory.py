@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.knobs import Points
+from model.points import Points
 from model.prediction import Bools, Floats
 
 GIB = float(2**30)
@@ -65,12 +65,12 @@ def memory(points: Points) -> Memory:
     split = points.tp * points.pp
     routed = model.moe_layers * model.experts * model.expert_params
     layers = model.layer_params - routed * (1.0 - 1.0 / points.attention_dp)
-    weights = (points.layer_bytes * layers + points.head_bytes * model.head_params) / split
+    drafting = np.where(points.draft_tokens > 0, points.draft_layers / model.layers, 0.0)
+    weights = (points.layer_bytes * layers * (1.0 + drafting) + points.head_bytes * model.head_params) / split
     per_token = kv_bytes_per_token(points)
     on_host = points.platform.kind == "cpu"
-    fraction = np.full(len(points), _HOST_FRACTION) if on_host else points.memory_fraction
-    available = points.platform.memory_bytes * fraction * (1.0 if on_host else _VISIBLE)
     overhead = _overhead(points, _HOST_BYTES if on_host else _CONTEXT_BYTES)
+    available = _available(points, weights + overhead)
     one = load.isl + load.osl
     if points.engine.name == RESERVES_SLOTS:
         reserved = np.where(points.max_model_len > 0, points.max_model_len, points.max_num_seqs * one)
@@ -88,14 +88,30 @@ def memory(points: Points) -> Memory:
     return Memory(available, weights, overhead, per_token, longest * per_token, sequences, blocks)
 
 
+def _available(points: Points, needed: Floats) -> Floats:
+    """Bytes that weights, overhead and KV cache may take together. TensorRT-LLM's fraction is of what is left of the
+    memory when weights and overhead are `needed` bytes, the others' of all of it."""
+    if points.platform.kind == "cpu":
+        return np.full(len(points), points.platform.memory_bytes * _HOST_FRACTION)
+    total = points.platform.memory_bytes * _VISIBLE
+    if points.engine.name == "trtllm":
+        return np.where(needed < total, needed + points.memory_fraction * (total - needed), total)
+    return total * points.memory_fraction
+
+
 def kv_bytes_per_token(points: Points) -> Floats:
     """Bytes of KV cache per token and device, `n`: 2·L·max(kv/tp, 1)·d·bytes, for MLA L·(r + d_rope)·bytes."""
     return points.architecture.kv_elements(points.tp) / points.pp * points.kv_bytes
 
 
 def _overhead(points: Points, context: float) -> Floats:
-    """Context, message buffers, and the larger of logits (32 bits, two copies) and the MLP's activations (16 bits)."""
+    """Context, message buffers, and the larger of logits (32 bits, two copies) and the MLP's activations (16 bits).
+
+    SGLang keeps the latter in what its static fraction leaves.
+    """
     model = points.architecture
+    if points.engine.name == "sglang":
+        return np.full(len(points), context)
     logits = points.max_num_seqs * model.vocab / points.tp * 8.0
     width = max(model.intermediate, model.expert_intermediate * model.top_k)
     tokens = np.minimum(points.max_num_batched_tokens, points.prefill_chunk)

@@ -13,7 +13,7 @@ from enum import StrEnum
 import numpy as np
 
 from model.architecture import Architecture
-from model.knobs import Points
+from model.points import Points
 from model.prediction import Floats
 
 ACTIVATION_BYTES = 2.0
@@ -35,7 +35,8 @@ class StepLoad:
     """What n steps work on: all arrays `n`.
 
     `prefill` prompt tokens, each attending to `context` keys on average, of `prompts` prompts of which `past` tokens in
-    all were computed before; `decode` sequences with `kv` cached tokens each.
+    all were computed before; `decode` sequences with `kv` cached tokens each, of which a step computes `per_decode`
+    tokens (more than one where drafted tokens are verified).
     """
 
     prefill: Floats
@@ -44,16 +45,17 @@ class StepLoad:
     past: Floats
     decode: Floats
     kv: Floats
+    per_decode: Floats | float = 1.0
 
     @property
     def tokens(self) -> Floats:
         """Tokens scheduled, T."""
-        return self.prefill + self.decode
+        return self.prefill + self.decode * self.per_decode
 
     @property
     def sequences(self) -> Floats:
-        """Sequences scheduled, S."""
-        return self.prompts + self.decode
+        """Places that need logits, S: one of each sequence, or each that is verified."""
+        return self.prompts + self.decode * self.per_decode
 
 
 @dataclass(frozen=True)

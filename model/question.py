@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from model.architecture import Architecture
 from model.descriptors import describe, version_number
 from model.history import engine_facts
-from model.knobs import Points, points_of
+from model.knobs import points_of
 from model.load import Load, load_of
 from model.memory import Memory, memory
+from model.points import Points
 from model.prediction import Floats
 from model.serving import Serving, serve
-from model.tables.shelf import Shelf
+from model.tables.shelf import NO_TABLES, Shelf
 from perfdb.facts.platforms import PlatformFacts
 from perfdb.records import Grid, Target, Workload
+
+if TYPE_CHECKING:
+    from model.tables.library import Tables
 
 
 @dataclass(frozen=True)
 class Question:
     """What to predict: every config of `grid` serving `workload` on `target`, described by its model and platform.
 
-    Steps take what the operation tables of `shelf` say, where it has any.
+    Steps take what the operation tables of `shelf` say, where it has any. Earlier prompts brought `reused` tokens of
+    each prompt: a config with a prefix cache does not compute them again.
     """
 
     target: Target
@@ -30,7 +36,14 @@ class Question:
     platform: PlatformFacts
     workload: Workload
     grid: Grid
-    shelf: Shelf | None = None
+    shelf: Shelf = NO_TABLES
+    reused: float = 0.0
+
+    @property
+    def tables(self) -> Tables | None:
+        """The operation tables of this context, None on a CPU."""
+        name, version = engine_facts(self.target.engine).name, self.target.engine_version
+        return self.shelf.of(self.platform, name, version)
 
     def resolve(self, grid: Grid, load: Load) -> Points:
         """Configs of this context, under any load, as points.
@@ -40,8 +53,8 @@ class Question:
             UnknownNameError: a number format is not known.
         """
         facts = engine_facts(self.target.engine)
-        tables = self.shelf.of(self.platform, facts.name, self.target.engine_version) if self.shelf else None
-        return points_of(self.architecture, self.platform, facts, self.target.devices, grid, load, tables)
+        devices, tables = self.target.devices, self.tables
+        return points_of(self.architecture, self.platform, facts, devices, grid, load, tables, self.reused)
 
 
 @dataclass(frozen=True)

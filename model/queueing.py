@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from model.compiled import njit
+from model.loops import loop
 
 Floats = npt.NDArray[np.float64]
 
@@ -19,7 +19,7 @@ _NEGLIGIBLE = 1e-9
 _VARIATION = 0.5
 
 
-@njit(cache=True, nogil=True)
+@loop(nogil=True)
 def in_flight(levels: Floats, rates: Floats, wanted: Floats) -> tuple[Floats, Floats]:
     """Mean number of requests in flight and, of these, beyond the last level (waiting for a slot), both `n`.
 
@@ -35,7 +35,7 @@ def in_flight(levels: Floats, rates: Floats, wanted: Floats) -> tuple[Floats, Fl
     return mean, waiting
 
 
-@njit(cache=True, nogil=True)
+@loop(nogil=True)
 def _row(levels: Floats, rates: Floats, wanted: float) -> tuple[float, float]:
     total, weighted, weight = 1.0, 0.0, 1.0
     place, last = 0, len(levels) - 1
@@ -59,7 +59,7 @@ def _row(levels: Floats, rates: Floats, wanted: float) -> tuple[float, float]:
     return weighted / total, waiting / total
 
 
-@njit(cache=True, nogil=True)
+@loop(nogil=True)
 def _rate(levels: Floats, rates: Floats, place: int, k: float) -> float:
     low, high = levels[place], levels[place + 1]
     if k <= low or high <= low:

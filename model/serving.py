@@ -15,21 +15,22 @@ finitely many requests starts as a burst; its share is b/requests.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from model.knobs import Points
 from model.ops import StepLoad
+from model.points import Points
 from model.prediction import Floats
 from model.step import Step, step
 from model.steps.overheads import overheads
 
 _RATE_POINTS = 8
 _P90_SPREAD = 0.12
-_DEFAULT_WAVES = 10.0
+DEFAULT_WAVES = 10.0
+"""Requests sent over requests in flight, where nobody says how many are sent."""
 _CROWD_ROUNDS = 6
-_MOST_LOAD = 0.98
+MOST_LOAD = 0.98
 """Share of the capacity beyond which a run is too short to come to rest: its backlog is counted instead."""
 
 
@@ -91,7 +92,8 @@ def serve(points: Points, kv_sequences: Floats) -> Serving:
 def _cycle(points: Points, wanted: Floats, crowd: Floats | float = 1.0) -> _Cycle:
     """One cycle with `wanted` active requests; of those that arrive at random `crowd` are prefilled in one step."""
     load = points.load
-    isl, osl = load.isl, load.osl
+    isl = points.computed
+    osl = points.answer_steps
     budget = np.where(points.chunked_prefill > 0, points.max_num_batched_tokens, np.inf)
     budget = np.maximum(budget, np.where(points.chunked_prefill > 0, 1.0, isl))
     fitting = np.maximum(points.max_num_batched_tokens / isl, 1.0)
@@ -107,8 +109,8 @@ def _cycle(points: Points, wanted: Floats, crowd: Floats | float = 1.0) -> _Cycl
     own = np.maximum(np.ceil(isl / budget), 1.0)
     prefill = prompts * isl / own
     mixed_steps = group / prompts * own
-    mixed = step(points, _mixed_load(points, prefill, own, group - prompts))
-    decode = step(points, _decode_load(points, group))
+    mixed = step(points, mixed_load(points, prefill, own, group - prompts))
+    decode = step(points, decode_load(points, group))
     steps = osl - 1.0 + own
     late = np.maximum(mixed_steps - steps, 0.0) * mixed.seconds
     mixed_s = mixed_steps * mixed.seconds
@@ -117,17 +119,25 @@ def _cycle(points: Points, wanted: Floats, crowd: Floats | float = 1.0) -> _Cycl
     return _Cycle(active, seconds, own * mixed.seconds, burst, late, decode, mixed, mixed_s / seconds)
 
 
-def _mixed_load(points: Points, prefill: Floats, own: Floats, decoding: Floats) -> StepLoad:
-    isl = points.load.isl
+def mixed_load(points: Points, prefill: Floats, own: Floats, decoding: Floats) -> StepLoad:
+    """A step with `prefill` tokens of prompts that take `own` steps each, beside `decoding` sequences; all `n`."""
+    isl, reused = points.computed, points.reused
     prompts = prefill / isl
     # averaged over the chunks of a prompt, half of it attends and (1 − 1/P)/2 of it was computed before
-    past = np.maximum(prompts * own, 1.0) * isl * (1.0 - 1.0 / own) / 2.0
-    return StepLoad(prefill, isl / 2.0, prompts, past, np.maximum(decoding, 0.0), _mean_kv(points))
+    past = np.maximum(prompts * own, 1.0) * (reused + isl * (1.0 - 1.0 / own) / 2.0)
+    return StepLoad(
+        prefill, reused + isl / 2.0, prompts, past, np.maximum(decoding, 0.0), _mean_kv(points), _verified(points)
+    )
 
 
-def _decode_load(points: Points, sequences: Floats) -> StepLoad:
+def decode_load(points: Points, sequences: Floats) -> StepLoad:
+    """A step of `sequences` (`n`) that decode, midway through their answers."""
     zero = np.zeros_like(sequences)
-    return StepLoad(zero, zero, zero, zero, sequences, _mean_kv(points))
+    return StepLoad(zero, zero, zero, zero, sequences, _mean_kv(points), _verified(points))
+
+
+def _verified(points: Points) -> Floats:
+    return 1.0 + points.draft_tokens
 
 
 def _mean_kv(points: Points) -> Floats:
@@ -142,14 +152,14 @@ def _open_loop(points: Points, slots: Floats, rows: np.ndarray, found: _Open) ->
     # compiled functions take their time to import: only where a rate is asked for
     from model.queueing import in_flight
 
-    part = take(points, rows)
+    part = points.take(rows)
     top = np.maximum(np.floor(np.minimum(slots[rows], 4096.0)), 1.0)
     levels = np.stack([top**share for share in np.linspace(0.0, 1.0, _RATE_POINTS)])
     think, wanted = _think(part), part.load.amount / part.dp
     crowd = _crowd(part, levels[_RATE_POINTS // 2], wanted)
     rates = np.stack([level / (_cycle(part, level, crowd).seconds + think) for level in levels])
     rates = np.maximum.accumulate(rates, axis=0)
-    held = np.minimum(wanted, _MOST_LOAD * rates[-1])
+    held = np.minimum(wanted, MOST_LOAD * rates[-1])
     mean, waiting = in_flight(np.ascontiguousarray(levels.T), np.ascontiguousarray(rates.T), held)
     found.capacity[rows], found.crowd[rows] = rates[-1], crowd
     found.seconds[rows], found.slot_s[rows] = mean / held, waiting / held
@@ -161,8 +171,8 @@ def _crowd(points: Points, level: Floats, rate: Floats) -> Floats:
     """Prompts in the step of a prompt where they arrive at `rate`: K = max(1, Poisson(m)) came during the step before,
     a prompt meets E[K²]/E[K] = (m + m² + exp(−m))/(m + exp(−m)), and no more than fit."""
     cycle = _cycle(points, level)
-    fitting = np.maximum(points.max_num_batched_tokens / points.load.isl, 1.0)
-    each = np.maximum(cycle.mixed.seconds - cycle.decode.seconds, 0.0) / np.maximum(level / points.load.osl, 1.0)
+    fitting = np.maximum(points.max_num_batched_tokens / points.computed, 1.0)
+    each = np.maximum(cycle.mixed.seconds - cycle.decode.seconds, 0.0) / np.maximum(level / points.answer_steps, 1.0)
     crowd = np.ones(len(points))
     for _ in range(_CROWD_ROUNDS):
         arrived = rate * (cycle.decode.seconds + each * crowd)
@@ -175,12 +185,6 @@ def _think(points: Points) -> Floats:
     """Seconds of a request that the engine's steps do not see, `n`."""
     added = overheads(points.engine.name)
     return np.asarray(added.request_s + added.token_s * (points.load.osl - 1.0))
-
-
-def take(points: Points, rows: np.ndarray) -> Points:
-    """The given rows of `points`."""
-    names = (name for name in points.__dataclass_fields__ if isinstance(getattr(points, name), np.ndarray))
-    return replace(points, load=points.load.take(rows), **{name: getattr(points, name)[rows] for name in names})
 
 
 def _answer(points: Points, cycle: _Cycle, in_flight: Floats, found: _Open) -> Serving:
@@ -221,7 +225,7 @@ def _answer(points: Points, cycle: _Cycle, in_flight: Floats, found: _Open) -> S
 def _burst_share(points: Points, in_flight: Floats) -> Floats:
     """Share of requests that arrive in the burst at the start."""
     load = points.load
-    requests = np.where(np.isfinite(load.requests), load.requests / points.dp, _DEFAULT_WAVES * in_flight)
+    requests = np.where(np.isfinite(load.requests), load.requests / points.dp, DEFAULT_WAVES * in_flight)
     share = np.minimum(in_flight / np.maximum(requests, 1.0), 1.0)
     return np.where(load.is_batch, 1.0, np.where(load.is_open, 0.0, share))
 
@@ -243,7 +247,7 @@ def _wait(points: Points, cycle: _Cycle, in_flight: Floats, found: _Open) -> tup
     offered = load.amount / points.dp
     utilisation = np.where(load.is_open, offered / found.capacity, utilisation)
     own = np.maximum(np.round(cycle.prompt_s / cycle.mixed.seconds), 1.0)
-    fitting = points.max_num_batched_tokens / load.isl
+    fitting = points.max_num_batched_tokens / points.computed
     before = prompt_wait(offered, cycle.mixed.seconds, fitting, own, 1.0 - load.alike)
     share = cycle.mixed_share
     busy = np.minimum(offered * cycle.seconds / cycle.active * in_flight, 1.0)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.knobs import Points
 from model.ops import Kind, Operation, StepLoad, operations
+from model.points import Points
 from model.prediction import Floats
 from model.roofline import CPU, GPU, SLOWEST_LINK, Efficiency, roofline_s
 from model.steps.overheads import overheads
@@ -27,18 +27,44 @@ class Step:
     message_s: Floats
     overhead_s: Floats
 
+    def taking(self, seconds: Floats) -> Step:
+        """A step with the same shares that takes `seconds`."""
+        scale = seconds / self.seconds
+        parts = (self.compute_s, self.memory_s, self.message_s, self.overhead_s)
+        return Step(seconds, *(part * scale for part in parts))
+
 
 def step(points: Points, load: StepLoad) -> Step:
-    """The time of one step of each row."""
+    """The time of one step of each row, with the drafts of the next one where tokens are drafted."""
     found = _on_roofline(points, load)
+    whole = points.tables is None and not points.draft_tokens.any()
+    return found if whole else found.taking(step_s(points, load, found))
+
+
+def step_s(points: Points, load: StepLoad, roofline: Step | None = None) -> Floats:
+    """Seconds of one step of each row, `n`, and nothing of what bounds them."""
+    seconds = _without_drafts_s(points, load, roofline)
+    return seconds + drafting_s(points, load) if points.draft_tokens.any() else seconds
+
+
+def drafting_s(points: Points, load: StepLoad) -> Floats:
+    """Seconds in which the tokens of the next step are drafted, `n`: each passes the drafting layers and the output
+    matrix, which costs about what a layer does."""
+    none = np.zeros(len(points))
+    if not points.draft_tokens.any():
+        return none
+    alone = _without_drafts_s(points, StepLoad(none, none, none, none, load.decode, load.kv))
+    layers = np.where(points.draft_layers > 0, points.draft_layers + 1.0, 0.0)
+    drafting = points.draft_tokens * layers / points.architecture.layers * alone
+    return np.where(load.decode > 0, drafting, 0.0)
+
+
+def _without_drafts_s(points: Points, load: StepLoad, roofline: Step | None = None) -> Floats:
     if points.tables is None:
-        return found
+        return (roofline or _on_roofline(points, load)).seconds
     from model.steps.planned import planned_seconds
 
-    seconds = planned_seconds(points, load, points.tables, overheads(points.engine.name).between_kernels)
-    scale = seconds / found.seconds
-    parts = (found.compute_s, found.memory_s, found.message_s, found.overhead_s)
-    return Step(seconds, *(part * scale for part in parts))
+    return planned_seconds(points, load, points.tables)
 
 
 def _on_roofline(points: Points, load: StepLoad) -> Step:

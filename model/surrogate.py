@@ -28,7 +28,7 @@ from model.prediction import Bools, Estimate, Floats, GridPrediction
 from model.question import Analysis, Question, analyse
 from model.residual import familiarity
 from model.scenario import ScenarioIndex, ScenarioRows
-from model.tables.shelf import Shelf
+from model.tables.shelf import NO_TABLES, Shelf
 from perfdb.facts.models import canonical_model
 from perfdb.records import Grid, Provenance
 
@@ -107,11 +107,11 @@ class Surrogate:
 
     history: Columns
     elder: Surrogate | None = None
-    shelf: Shelf | None = None
+    shelf: Shelf = NO_TABLES
     _lessons: dict[Architecture | None, Lessons] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, history: Columns, shelf: Shelf | None = None) -> Surrogate:
+    def fit(cls, history: Columns, shelf: Shelf = NO_TABLES) -> Surrogate:
         """Learn from rows: columns of `perfdb.batch.CONTEXT` and one float column per metric ("ttft_s", "ttft_s_p50").
 
         An empty mapping is a database without measurements. Rows whose model, platform or load is not known teach
@@ -157,9 +157,11 @@ class Surrogate:
         Raises:
             InputError: the workload or a parameter's value cannot be right, or a metric cannot be predicted.
         """
-        question = replace(question, shelf=question.shelf or self.shelf)
+        if question.shelf is NO_TABLES:
+            question = replace(question, shelf=self.shelf)
         found = analyse(question, load=load)
-        rows = self._index.rows(question)
+        # what was measured here says nothing of prompts that are partly in the cache
+        rows = None if question.reused else self._index.rows(question)
         lessons = self.lessons(question)
         basis, learned = self._corrected(lessons, question, found)
         validated = learned and lessons.validated

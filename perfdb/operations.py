@@ -217,13 +217,11 @@ _SPELLINGS: Mapping[str, str] = {
     "fp16": "float16 half f16",
     "bf16": "bfloat16",
     "fp8": "fp8_e4m3 float8_e4m3fn e4m3",
-    "fp8_block": "",
-    "fp8_static": "",
+    **dict.fromkeys(("fp8_block", "fp8_static", "fp4", "q4_0", "q8_0"), ""),
     "int8": "w8a8 sq smoothquant w8a8_int8",
     "int8_wo": "w8a16",
     "int4": "int4_wo w4a16",
     "int4_fp8": "w4afp8 w4a8",
-    "fp4": "",
     "nvfp4": "w4a4_nvfp4",
     "nvfp4_wo": "w4a16_nvfp4",
     "mxfp4": "w4a16_mxfp4",
@@ -246,7 +244,8 @@ def canonical_dtype(word: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class OperationSet:
-    """`rows` measurements of one operation on one platform in the same formats; None where the source did not say."""
+    """`rows` measurements of one operation on one platform in the same formats, the shortest of them `least_s` (0: not
+    known); None where the source did not say."""
 
     engine: str | None
     engine_version: str | None
@@ -254,6 +253,7 @@ class OperationSet:
     dtype: str | None
     kv_dtype: str | None
     rows: int
+    least_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AskedLoad:
-    """A workload, and what of its file the closed form does not see."""
+    """A workload, what of its file the closed form does not see, and the tokens of a prompt that others brought."""
 
     workload: Workload
     not_modelled: tuple[str, ...] = ()
+    reused: float = 0.0
 
     def said(self) -> dict[str, list[str]]:
         """What a document says of it; a person is told, too."""
@@ -37,25 +38,32 @@ def asked_load(
     concurrency: int | None,
     rate: float | None,
     batch: int | None = None,
+    prefix_tokens: float | None = None,
 ) -> AskedLoad:
     """The load of exactly one of both lengths, or a workload file whose own load the flags replace.
 
-    The closed form takes mean lengths: of a mix, the mean request.
+    The closed form takes mean lengths: of a mix, the mean request. All prompts begin with the same `prefix_tokens`.
 
     Raises:
         InputError: lengths or load are missing or given twice. FileError: the file cannot be read.
     """
     lengths = _one_of(isl, osl, workload)
     if workload is None:
-        return AskedLoad(workload_of(*lengths, concurrency, rate, batch))
+        shared = prefix_tokens or 0.0
+        if shared >= lengths[0]:
+            raise InputError.at("--prefix-tokens", f"{shared:g} of a prompt of {lengths[0]:g}", "fewer than --isl")
+        return AskedLoad(workload_of(*lengths, concurrency, rate, batch), reused=shared)
+    if prefix_tokens is not None:
+        raise InputError.at("--prefix-tokens", "beside --workload", "prefixes in the workload file")
     from servecast.workloads import read_workload, workload_under
 
     if batch is None:
-        return AskedLoad(*workload_under(workload, rate, concurrency).plain())
+        return _seen(workload_under(workload, rate, concurrency))
     if rate is not None or concurrency is not None:
         raise InputError.at("load", "--batch and another load", "one of them")
-    plain, left_out = read_workload(workload).under(concurrency=batch).plain()
-    return AskedLoad(replace(plain, arrival=Arrival.BATCH, concurrency=None, batch_size=batch), left_out)
+    seen = _seen(read_workload(workload).under(concurrency=batch))
+    plain = replace(seen.workload, arrival=Arrival.BATCH, concurrency=None, batch_size=batch)
+    return replace(seen, workload=plain)
 
 
 def asked_traffic(
@@ -76,9 +84,17 @@ def asked_traffic(
     else:
         traffic = read_workload(workload)
     traffic = traffic.under(rate=1.0) if is_rate else traffic.under(concurrency=1)
-    plain, left_out = traffic.plain()
+    plain, _ = traffic.plain()
     plain = plain if workload is not None else replace(plain, lengths=None)  # as whatif: how they vary is not said
-    return AskedLoad(plain, () if is_simulated else left_out), traffic
+    return (AskedLoad(plain) if is_simulated else replace(_seen(traffic), workload=plain)), traffic
+
+
+def _seen(traffic: Traffic) -> AskedLoad:
+    """What the closed form sees of traffic: of shared prefixes and conversations what they leave to compute."""
+    from model.simulate.traffic import reused_tokens
+
+    plain, left_out = traffic.plain()
+    return AskedLoad(plain, tuple(name for name in left_out if name != "shared prefixes"), reused_tokens(traffic))
 
 
 def _one_of(isl: float | None, osl: float | None, workload: Path | None) -> tuple[float, float]:

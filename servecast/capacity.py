@@ -17,7 +17,6 @@ import numpy.typing as npt
 from model.prediction import Bools, Floats
 from model.simulate.traffic import Traffic
 from perfdb.errors import InputError
-from perfdb.facts.engines import engine
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid
 from perfdb.store import Store
@@ -95,7 +94,7 @@ def capacity(question: CapacityQuestion, store: Store) -> dict[str, Any]:
 def _curves(question: CapacityQuestion, grid: Grid, store: Store) -> Iterator[tuple[npt.NDArray[np.int64], Curve]]:
     """Rows of the grid, and what answers for them: all at once, or one by one where they are simulated."""
     asked = question.asked
-    devices = devices_of(grid, engine(asked.engine))
+    devices = devices_of(grid, asked.facts)
     names = tuple(dict.fromkeys([*(slo.name for slo in question.slos), *SHOWN]))
     if question.requests is None:
         yield np.arange(len(grid)), ModelCurve(asked, grid, surrogate(store), names, devices)

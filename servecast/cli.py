@@ -12,6 +12,7 @@ from perfdb.errors import ServecastError
 from servecast.commands import (
     accuracy,
     capacity,
+    collect,
     database,
     demo,
     facts,
@@ -44,6 +45,7 @@ app.command("tune")(tune.tune)
 app.command("suggest")(suggest.suggest)
 app.command("record")(suggest.record)
 app.command("replay")(replay.replay)
+app.add_typer(collect.app, name="collect")
 app.add_typer(workload.app, name="workload")
 app.add_typer(database.app, name="db")
 app.command("models")(facts.models)

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from model.tables.shelf import Shelf
-from perfdb.facts.engines import engine
+from model.tables.shelf import NO_TABLES, Shelf
+from perfdb.facts.engines import kernels_of
 from perfdb.facts.platforms import PlatformFacts, platform
-from perfdb.operations import OperationTable
 
 if TYPE_CHECKING:
     from model.tables.library import Tables
     from perfdb.store import Store
 
 
-def shelf_of(store: Store) -> Shelf | None:
-    """The operation tables of a database, None where there is no file yet."""
+def shelf_of(store: Store) -> Shelf:
+    """The operation tables of a database; of a file that is not there yet, none."""
     if not store.path.exists():
-        return None
-    stat = store.path.stat()
-    identity = f"{store.path.resolve()}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}"
-    return Shelf(store.operation_sets, store.operations, identity)
+        return NO_TABLES
+    return Shelf(store.operation_sets, store.operations, store.tables_identity())
 
 
 def tables_of(hardware: PlatformFacts, engine_name: str, version: str | None, store: Store | None) -> Tables:
@@ -28,19 +25,16 @@ def tables_of(hardware: PlatformFacts, engine_name: str, version: str | None, st
     from model.tables.library import Tables
 
     if store is None or not store.path.exists():
-        return Tables(hardware, engine_name, version, (), _nothing)
-    return Tables(hardware, engine_name, version, store.operation_sets(hardware.name), store.operations)
+        return Tables(hardware, engine_name, version, (), NO_TABLES.fetch)
+    sets = store.operation_sets(hardware.name)
+    return Tables(hardware, engine_name, version, sets, store.operations, identity=store.tables_identity())
 
 
 def tables_named(platform_name: str, engine_text: str, store: Store) -> Tables:
-    """The tables of a platform and "engine" or "engine:version".
+    """The tables of a platform and "engine" or "engine:version"; libraries of kernels count as engines.
 
     Raises:
         UnknownNameError: the platform or engine is not known.
     """
     name, _, version = engine_text.partition(":")
-    return tables_of(platform(platform_name), engine(name).name, version or None, store)
-
-
-def _nothing(**_filters: str) -> OperationTable:
-    return OperationTable({}, 0)
+    return tables_of(platform(platform_name), kernels_of(name), version or None, store)

@@ -90,10 +90,7 @@ class ModelCurve:
 
 @dataclass(frozen=True)
 class SimulatedCurve:
-    """One config, request by request; the same requests and the same gaps (scaled) under every load.
-
-    `replicas` (data parallel) share the load evenly; one of them is simulated.
-    """
+    """One config with all its replicas, request by request; the same requests and gaps (scaled) under every load."""
 
     server: Server
     traffic: Traffic
@@ -103,11 +100,6 @@ class SimulatedCurve:
     names: Sequence[str]
     devices: npt.NDArray[np.int64]
     _known: dict[float, dict[str, Any]] = field(default_factory=dict)
-
-    @property
-    def replicas(self) -> int:
-        """Data-parallel copies in the config."""
-        return int(self.server.points.dp[0])
 
     def at(self, loads: Floats) -> Answers:
         """See `Curve`; of one config.
@@ -123,15 +115,15 @@ class SimulatedCurve:
         if refused is not None:
             nothing = dict.fromkeys(self.names, np.full(1, np.nan))
             return Answers(nothing, np.ones(1), np.zeros(1, dtype=bool), {0: refused}, provenance)
-        metrics = {name: np.array([_value(answer, name, self.replicas)]) for name in self.names}
+        metrics = {name: np.array([_value(answer, name)]) for name in self.names}
         return Answers(metrics, np.array([answer["served"]]), np.ones(1, dtype=bool), {}, provenance)
 
     def _run(self, load: float) -> dict[str, Any]:
         if self.is_rate:
-            count = min(max(self.requests, round(load / self.replicas * _LEAST_S)), _MOST_REQUESTS)
-            trace = sampled(self.traffic.under(rate=load / self.replicas), count, self.seed)
+            count = min(max(self.requests, round(load * _LEAST_S)), _MOST_REQUESTS)
+            trace = sampled(self.traffic.under(rate=load), count, self.seed)
         else:
-            places = max(round(load / self.replicas), 1)
+            places = max(round(load), 1)
             trace = sampled(self.traffic.under(concurrency=places), max(self.requests, _WAVES * places), self.seed)
         try:
             answer = self.server.serve(trace)
@@ -147,13 +139,13 @@ def _kept_up(trace: Trace, answer: Mapping[str, Any]) -> float:
     return min(came / took, 1.0) if took > 0 else 1.0
 
 
-def _value(answer: Mapping[str, Any], name: str, replicas: int) -> float:
+def _value(answer: Mapping[str, Any], name: str) -> float:
     found = answer.get(name)
     base, _, statistic = name.rpartition("_")
     if isinstance(found, Mapping):
         return float(found["mean"])
     if found is not None:
-        return float(found) * (replicas if name.endswith("_tps") else 1)
+        return float(found)
     spread = answer.get(base)
     if isinstance(spread, Mapping) and statistic in spread:
         return float(spread[statistic])

@@ -73,6 +73,8 @@ OPERATIONS: Mapping[str, Asked] = {
 }
 _SYNONYMS = {"custom_allreduce": "all_reduce", "allreduce": "all_reduce"}
 _FROM_ZERO = {"prefix"}
+_MOST = 1e15
+"""More of anything no machine has, and products of several such numbers are still finite."""
 
 Group = tuple[str, str, *tuple[float, ...]]
 
@@ -132,8 +134,9 @@ def _numbers(row: Mapping[str, Any], op: str, where: str) -> list[float]:
             continue
         lowest = 0.0 if name in _FROM_ZERO else 1.0
         number = _number(text)
-        if not lowest <= number < np.inf:
-            raise FileError.at(f"{where}, a{place + 1}", repr(text), f"the {name} of {op}, a number from {lowest:g} on")
+        if not lowest <= number <= _MOST:
+            right = f"the {name} of {op}, a number from {lowest:g} to {_MOST:g}"
+            raise FileError.at(f"{where}, a{place + 1}", repr(text), right)
         numbers[place] = number
     return numbers
 

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.architecture import resolve_model
+from model.feasibility import why_undivided
 from model.load import load_of
+from model.memory import memory
 from model.question import Question
+from model.tables.said import listening
 from perfdb.errors import FileError, InputError
 from perfdb.facts.engines import engine
 from perfdb.facts.platforms import platform
@@ -22,10 +25,12 @@ from servecast.output import cell_text, note, print_table
 from servecast.space import devices_of
 
 if TYPE_CHECKING:
-    from model.knobs import Points
-    from model.simulate.costs import StepCosts
+    from model.points import Points
+    from model.simulate.replicas import Replicas
+    from model.simulate.run import Run
     from model.simulate.trace import Trace
     from model.simulate.traffic import Traffic
+    from model.tables.library import Tables
     from perfdb.store import Store
 
 
@@ -64,38 +69,42 @@ def simulate(asked: Simulation) -> dict[str, Any]:
     else:
         raise InputError.at("load", "neither a trace nor a scenario", "one of them")
     server = server_of(asked.model, asked.platform, asked.engine, asked.sets, trace, asked.store)
-    if server.points.dp[0] > 1:
-        what = "one replica is simulated"
-        raise InputError.at(
-            f"dp {server.points.dp[0]:.0f}", what, "dp 1 and a replica's share of the load, or capacity"
-        )
     return server.serve(trace)
 
 
 @dataclass(frozen=True)
 class Server:
-    """One config on its hardware, ready to serve one trace after the other."""
+    """One config on its hardware, all its replicas, ready to serve one trace after the other."""
 
     points: Points
     config: Mapping[str, Scalar]
-    costs: StepCosts
+    replicas: Replicas
     warnings: tuple[str, ...] = ()
 
-    def serve(self, trace: Trace) -> dict[str, Any]:
-        """What users would have measured, with the blocks of the cache and the CPU seconds of the simulation.
+    def run(self, trace: Trace) -> Run:
+        """Serve a trace, as the engine sees it.
 
         Raises:
             InputError: a request cannot be served.
         """
         from model.simulate.engine import engine_settings
-        from model.simulate.run import simulate as run
+        from model.simulate.replicas import simulate_replicas
+
+        return simulate_replicas(trace, engine_settings(self.points, self.config, trace), self.replicas)
+
+    def serve(self, trace: Trace) -> dict[str, Any]:
+        """What users would have measured, with the blocks of a replica's cache and the CPU seconds of the simulation.
+
+        Raises:
+            InputError: a request cannot be served.
+        """
         from model.simulate.run import summary
         from model.steps.overheads import overheads
 
-        settings, added = engine_settings(self.points, self.config, trace), overheads(self.points.engine.name)
-        started = time.process_time()
-        answer = summary(run(trace, settings, self.costs), added.request_s, added.token_s)
-        rest = {"kv_blocks": settings.num_blocks, "warnings": list(self.warnings)}
+        started, added = time.process_time(), overheads(self.points.engine.name)
+        run = self.run(trace)
+        answer = summary(run, added.request_s, added.token_s)
+        rest = {"replicas": self.replicas.count, "kv_blocks": run.settings.num_blocks, "warnings": list(self.warnings)}
         return {**answer, **rest, "cpu_s": time.process_time() - started}
 
 
@@ -110,7 +119,7 @@ def server_of(
         InputError: a parameter cannot be right. UnknownNameError: the model, platform, engine or a parameter is not
             known.
     """
-    from model.steps.config import step_costs
+    from model.simulate.engine import scheduled_by
 
     name, _, version = by.partition(":")
     facts = engine(name)
@@ -122,18 +131,40 @@ def server_of(
     points = Question(target, architecture, hardware, mean, grid).resolve(grid, load_of(mean, 1))
     _check(points)
     tables = tables_of(hardware, facts.name, version or None, store)
-    return Server(points, config, step_costs(points, tables), tuple(sorted(tables.warnings.values())))
+    with listening() as said:
+        replicas = _replicas(points, tables)
+    return Server(points, config, replicas, (*scheduled_by(facts.name), *sorted(said)))
+
+
+def _replicas(points: Points, tables: Tables) -> Replicas:
+    """vLLM's replicas of a mixture of experts share its experts, and are chosen by load; others are served in turn."""
+    from model.simulate.lockstep_costs import lockstep_costs
+    from model.simulate.pipeline_clock import PipelineCosts
+    from model.simulate.replicas import Replicas
+    from model.steps.config import step_costs
+
+    count, stages = int(points.dp[0]), int(points.pp[0])
+    if points.attention_dp[0] > 1:
+        return Replicas(count, lockstep_costs(points, tables), by_load=True)
+    costs = step_costs(points, tables)
+    return Replicas(count, PipelineCosts(costs, stages) if stages > 1 else costs)
 
 
 def _check(points: Points) -> None:
     """Refuse what no server could run, and what is not simulated."""
-    heads, tp = points.architecture.heads, int(points.tp[0])
-    if heads % tp:
-        raise InputError.at(f"tp {tp}", f"{heads} attention heads cannot be divided so", "a divisor of the heads")
-    if points.pp[0] > 1:
-        raise InputError.at(
-            f"pp {points.pp[0]:.0f}", "stages that overlap are not simulated", "pp 1; whatif answers pipelines"
-        )
+    undivided = why_undivided(points, memory(points), 0)
+    if undivided:
+        raise InputError(undivided)
+    if points.draft_tokens[0] > 0:
+        what = "speculative decoding is not simulated"
+        raise InputError.at(f"{points.draft_tokens[0]:.0f} drafted tokens", what, "none; whatif answers for them")
+    sharing, name = points.attention_dp[0], points.engine.name
+    if sharing > 1 and (name != "vllm" or points.dp[0] != sharing):
+        what = f"{points.dp[0]:.0f} ranks of {name} of which {sharing:.0f} share experts"
+        raise InputError.at("dp", what, "vllm, whose ranks all do; whatif answers for others")
+    if points.pp[0] > 1 and (sharing > 1 or name == "sglang"):
+        what = "pipelines of SGLang, or whose ranks share experts, are not simulated"
+        raise InputError.at(f"pp {points.pp[0]:.0f}", what, "pp 1; whatif answers for them")
     for name, most in _MOST.items():
         value = float(getattr(points, name)[0])
         if value > most:

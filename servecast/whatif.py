@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import repeat
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from model.architecture import resolve_model
 from model.prediction import Estimate, GridPrediction
 from model.question import Question, analyse
 from model.surrogate import Surrogate
+from model.tables.said import listening
 from perfdb.errors import InputError
 from perfdb.facts.engines import EngineFacts, engine
 from perfdb.facts.platforms import platform
@@ -37,16 +37,7 @@ SHOWN = ("ttft_s", "tpot_s", "output_tps", "e2e_s", "itl_s", "request_tps", "out
 
 def surrogate(store: Store, without_run: str | None = None) -> Surrogate:
     """The fitted model for the database as it is on disk now; fitted once per state of the file and process."""
-    return _fitted(store, file_identity(store.path), without_run)
-
-
-def file_identity(path: Path) -> tuple[int, int, int] | None:
-    """What changes when a file does: inode, size and time of change; None where there is no file."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+    return _fitted(store, store.identity, without_run)
 
 
 @lru_cache(maxsize=4)
@@ -60,7 +51,10 @@ def _fitted(store: Store, _identity: object, without_run: str | None) -> Surroga
 
 @dataclass(frozen=True)
 class WhatIf:
-    """One question of a user: names as typed, and per parameter the values whose product is asked for."""
+    """One question of a user: names as typed, and per parameter the values whose product is asked for.
+
+    Earlier prompts brought `reused` tokens of each prompt.
+    """
 
     model: str
     platform: str
@@ -68,6 +62,7 @@ class WhatIf:
     workload: Workload
     sets: Mapping[str, tuple[Scalar, ...]]
     devices: int | None = None
+    reused: float = 0.0
 
     @property
     def version(self) -> str | None:
@@ -112,7 +107,8 @@ class WhatIf:
         for count in np.unique(devices):
             rows = np.flatnonzero(devices == count)
             target = Target(architecture.name, hardware.name, self.facts.name, int(count), self.version)
-            yield rows, Question(target, architecture, hardware, self.workload, grid.take(rows))
+            asked = Question(target, architecture, hardware, self.workload, grid.take(rows), reused=self.reused)
+            yield rows, asked
 
 
 def whatif(asked: WhatIf, store: Store, explained: bool = False, most: int | None = None) -> dict[str, Any]:
@@ -129,15 +125,16 @@ def whatif(asked: WhatIf, store: Store, explained: bool = False, most: int | Non
     """
     started = time.process_time()
     grid, model = asked.grid(), surrogate(store)
-    answers = [(places, question, model.predict(question, SHOWN)) for places, question in asked.questions(grid)]
+    with listening() as said:
+        answers = [(places, question, model.predict(question, SHOWN)) for places, question in asked.questions(grid)]
     shown = _best(answers, len(grid), most)
     rows: dict[int, dict[str, Any]] = {}
     for places, question, answer in answers:
         at = np.flatnonzero(np.isin(places, shown)) if most is not None else np.arange(len(places))
-        described = _rows(answer, question.grid if asked.sets else None, at)
+        described = rows_of_grid(answer, question.grid if asked.sets else None, at)
         rows.update(zip(places[at].tolist(), described, strict=True))
-    document = {"rows": [rows[place] for place in shown.tolist()], "configs": len(grid)}
-    document["warnings"] = _warnings(asked, model)
+    document: dict[str, Any] = {"mode": "agg", "rows": [rows[place] for place in shown.tolist()], "configs": len(grid)}
+    document["warnings"] = sorted(said)
     if explained:
         best = int(_best(answers, len(grid), 1)[0])
         document["explain"] = _explained(asked, grid.take(np.array([best])), model)
@@ -154,28 +151,26 @@ def _best(answers: Sequence[Answered], n: int, most: int | None) -> npt.NDArray[
     return np.argsort(rank, kind="stable")[:most]
 
 
-def _warnings(asked: WhatIf, model: Surrogate) -> list[str]:
-    """What stands in for operations that were not measured."""
-    tables = model.shelf.of(platform(asked.platform), asked.facts.name, asked.version) if model.shelf else None
-    return sorted(tables.warnings.values()) if tables is not None else []
+def best_rows(rows: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
+    """Rows of a document: all in order, or where there are more only so many, the best throughput that fits first."""
+    if len(rows) <= most:
+        return list(rows)
+    return sorted(rows, key=lambda row: (not row["feasible"], -row["output_tps"]["mean"]))[:most]
 
 
 def _explained(asked: WhatIf, grid: Grid, model: Surrogate) -> dict[str, Any]:
     """Where the time of the one config of `grid` goes."""
     from model.steps.explain import explain
-    from servecast.kernel_tables import tables_of
 
     _, question = next(asked.questions(grid))
     found = analyse(replace(question, shelf=model.shelf))
-    hardware = question.platform
-    tables = found.points.tables or tables_of(hardware, asked.facts.name, asked.version, None)
-    parts = explain(found.points, 0, found.serving.active.item(), tables)
+    parts = explain(found.points, 0, found.serving.active.item())
     steps = {step: [asdict(share) for share in shares] for step, shares in parts.items()}
     config = {name: column.tolist()[0] for name, column in grid.columns.items()} if asked.sets else {}
     return {"config": config, "active": found.serving.active.item(), **steps}
 
 
-def _rows(answer: GridPrediction, grid: Grid | None, at: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+def rows_of_grid(answer: GridPrediction, grid: Grid | None, at: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
     """One object for each config `at` its place; columns are turned whole, for a grid may have 100,000 rows."""
     names = [] if grid is None else list(grid.columns)
     columns = [] if grid is None else [grid.columns[name][at].tolist() for name in names]
@@ -184,13 +179,14 @@ def _rows(answer: GridPrediction, grid: Grid | None, at: npt.NDArray[np.int64]) 
         "config": (dict(zip(names, row, strict=True)) for row in cells),
         "feasible": answer.feasible[at].tolist(),
         "reason": map(answer.reasons.get, at.tolist()),
-        **{name: _intervals(answer.metrics[name], at) for name in SHOWN if name in answer.metrics},
+        **{name: intervals(answer.metrics[name], at) for name in SHOWN if name in answer.metrics},
         "provenance": answer.provenance[at].tolist(),
     }
     return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
 
 
-def _intervals(estimate: Estimate, at: npt.NDArray[np.int64]) -> list[dict[str, float]]:
+def intervals(estimate: Estimate, at: npt.NDArray[np.int64]) -> list[dict[str, float]]:
+    """The estimates of the rows `at` their places, as objects."""
     part = Estimate(estimate.log_mean[at], estimate.log_sd[at])
     ends = zip(part.mean.tolist(), part.lo.tolist(), part.hi.tolist(), strict=True)
     return [{"mean": mean, "lo": lo, "hi": hi} for mean, lo, hi in ends]
@@ -219,7 +215,7 @@ def say_whatif(answer: Mapping[str, Any]) -> None:
     shown = [name for name in SHOWN[:3] if rows and name in rows[0]]
     columns = [*(f"{name} [90 %]" for name in shown), "fits", "from", "config"]
     table = [
-        [*(_interval_text(row[name]) for name in shown), row["reason"] or True, row["provenance"], row["config"]]
+        [*(interval_text(row[name]) for name in shown), row["reason"] or True, row["provenance"], row["config"]]
         for row in rows
     ]
     print_table(columns, table)
@@ -233,15 +229,20 @@ def say_whatif(answer: Mapping[str, Any]) -> None:
 
 def _say_explained(found: Mapping[str, Any]) -> None:
     for step in ("prefill", "decode"):
-        of = "one prompt's chunk" if step == "prefill" else f"{found['active']:.0f} sequences"
-        total = sum(share["seconds"] for share in found[step])
-        table = [
-            [share["name"], f"{share['seconds'] * 1e3:.3f} ms", f"{share['share']:.1%}", share["provenance"]]
-            for share in found[step]
-        ]
-        title = f"\n{step} step of {of}: {total * 1e3:.2f} ms"
-        print_table([step, "time", "share", "from"], table, title)
+        say_kernels(step, found[step], found["active"])
 
 
-def _interval_text(interval: Mapping[str, float]) -> str:
+def say_kernels(step: str, shares: Sequence[Mapping[str, Any]], active: float) -> None:
+    """A table of the kernels of a "prefill" step, or a "decode" step of `active` sequences."""
+    of = "one prompt's chunk" if step == "prefill" else f"{active:.0f} sequences"
+    total = sum(share["seconds"] for share in shares)
+    table = [
+        [share["name"], f"{share['seconds'] * 1e3:.3f} ms", f"{share['share']:.1%}", share["provenance"]]
+        for share in shares
+    ]
+    print_table([step, "time", "share", "from"], table, f"\n{step} step of {of}: {total * 1e3:.2f} ms")
+
+
+def interval_text(interval: Mapping[str, float]) -> str:
+    """The mean and its 90 % interval."""
     return f"{cell_text(interval['mean'])} [{cell_text(interval['lo'])}, {cell_text(interval['hi'])}]"

@@ -1,6 +1,9 @@
-"""For all tests: linear algebra on one thread, so that workers share the cores; no facts of the user's own."""
+"""For all tests: linear algebra on one thread, so that workers share the cores; no facts and no cache of the user's."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ["SERVECAST_FACTS"] = ""
+# compiled kernels take minutes to make: the folder stays from run to run
+os.environ["XDG_CACHE_HOME"] = str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "caches")

@@ -94,9 +94,38 @@ def answered(arrivals: Arrivals, requests: Ints32, count: int, now: float) -> No
         follower = arrivals.follower[request]
         if follower == NONE:
             arrivals.counts[OPEN] -= 1
+            _open_next(arrivals, now)
         else:
             arrivals.due[follower] = max(arrivals.due[follower], now + arrivals.think_s[follower])
             _push(arrivals, follower)
+
+
+@njit(cache=True, inline="always")
+def let_come(
+    arrivals: Arrivals, due: Floats, cap: int, talks: bool, done: int, requests: Ints32, count: int, now: float
+) -> None:
+    """The first `count` of `requests` are done, after `done` others: who waited for that may come."""
+    if talks:
+        answered(arrivals, requests, count, now)
+    else:
+        answered_alone(due, cap, done, count, now)
+
+
+@njit(cache=True)
+def answered_alone(due: Floats, cap: int, done: int, count: int, now: float) -> None:
+    """`count` requests without conversations are done after `done` others: under a cap as many may come now."""
+    if cap > 0:
+        for request in range(done + cap, min(done + cap + count, len(due))):
+            due[request] = max(due[request], now)
+
+
+@njit(cache=True)
+def _open_next(arrivals: Arrivals, now: float) -> None:
+    """A conversation is over: under a cap the first one that waits for that may open now."""
+    place = arrivals.counts[NEXT] + arrivals.cap - arrivals.counts[OPEN] - 1
+    if arrivals.cap > 0 and place < len(arrivals.openers):
+        request = arrivals.openers[place]
+        arrivals.due[request] = max(arrivals.due[request], now)
 
 
 @njit(cache=True)

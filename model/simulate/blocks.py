@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from model.compiled import njit
+from model.simulate.slots import new_slots, slot_of, vacate
 
 Ints = npt.NDArray[np.int64]
 Ints32 = npt.NDArray[np.int32]
 
 NONE = -1
-_MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Blocks(NamedTuple):
@@ -41,7 +41,7 @@ class Blocks(NamedTuple):
 def new_blocks(count: int) -> Blocks:
     """`count` free blocks in order, none of them filled."""
     ring = np.arange(count + 1, dtype=np.int32)
-    slots = 1 << max(count * 2 - 1, 1).bit_length()
+    slot_key, slot_block = new_slots(count)
     return Blocks(
         np.array([count], dtype=np.int64),
         np.roll(ring, -1),
@@ -49,8 +49,8 @@ def new_blocks(count: int) -> Blocks:
         np.zeros(count, dtype=np.int32),
         np.full(count, NONE, dtype=np.int64),
         np.full(count, NONE, dtype=np.int32),
-        np.full(slots, NONE, dtype=np.int64),
-        np.full(slots, NONE, dtype=np.int32),
+        slot_key,
+        slot_block,
     )
 
 
@@ -96,7 +96,7 @@ def release(blocks: Blocks, held: Ints32) -> None:
 def fill(blocks: Blocks, block: int, key: int) -> None:
     """A block has become full of the tokens named by `key`: from now on it can be found."""
     blocks.key[block] = key
-    slot = _slot(blocks, key)
+    slot = slot_of(blocks.slot_key, key)
     if blocks.slot_key[slot] == NONE:
         blocks.slot_key[slot], blocks.slot_block[slot] = key, block
         return
@@ -109,7 +109,7 @@ def fill(blocks: Blocks, block: int, key: int) -> None:
 @njit(cache=True)
 def find(blocks: Blocks, key: int) -> int:
     """The block that was filled first with `key`, or NONE."""
-    return int(blocks.slot_block[_slot(blocks, key)])
+    return int(blocks.slot_block[slot_of(blocks.slot_key, key)])
 
 
 @njit(cache=True)
@@ -128,22 +128,12 @@ def _unlink(blocks: Blocks, block: int) -> None:
 
 
 @njit(cache=True)
-def _slot(blocks: Blocks, key: int) -> int:
-    """Where `key` stands in the table, or where it would."""
-    last = len(blocks.slot_key) - 1
-    slot = np.int64((np.uint64(key) * _MIX) >> np.uint64(20)) & last
-    while blocks.slot_key[slot] != key and blocks.slot_key[slot] != NONE:
-        slot = (slot + 1) & last
-    return int(slot)
-
-
-@njit(cache=True)
 def _forget(blocks: Blocks, block: int) -> None:
     """Take a block's key away; the next block with the same key takes its place in the table."""
     key = blocks.key[block]
     if key < 0:
         return
-    slot = _slot(blocks, key)
+    slot = slot_of(blocks.slot_key, key)
     following = blocks.copy[block]
     if blocks.slot_block[slot] != block:
         previous = blocks.slot_block[slot]
@@ -153,21 +143,5 @@ def _forget(blocks: Blocks, block: int) -> None:
     elif following != NONE:
         blocks.slot_block[slot] = following
     else:
-        _vacate(blocks, slot)
+        vacate(blocks.slot_key, blocks.slot_block, slot)
     blocks.key[block], blocks.copy[block] = NONE, NONE
-
-
-@njit(cache=True)
-def _vacate(blocks: Blocks, slot: int) -> None:
-    """Empty a slot and move up those behind it that would no longer be found (Knuth, TAOCP 3, algorithm 6.4R)."""
-    last = len(blocks.slot_key) - 1
-    hole, probe = slot, slot
-    while True:
-        probe = (probe + 1) & last
-        if blocks.slot_key[probe] == NONE:
-            break
-        home = np.int64((np.uint64(blocks.slot_key[probe]) * _MIX) >> np.uint64(20)) & last
-        if ((probe - home) & last) >= ((probe - hole) & last):
-            blocks.slot_key[hole], blocks.slot_block[hole] = blocks.slot_key[probe], blocks.slot_block[probe]
-            hole = probe
-    blocks.slot_key[hole], blocks.slot_block[hole] = NONE, NONE

@@ -11,12 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from model.simulate.arrivals import Arrivals, answered, next_alone_s, next_in_turn_s, take_in_turn
+from model.simulate.arrivals import Arrivals, let_come, next_alone_s, next_in_turn_s, take_in_turn
 from model.simulate.blocks import Blocks
 from model.simulate.costs import StepCosts, decode_segment, step_s
 from model.simulate.log import (
     PEAK,
-    STRETCHES,
     Book,
     Served,
     closed,
@@ -32,6 +31,17 @@ from model.simulate.state import ADMITTED, FINISHED, PREEMPTED, RUNNING, SCHEDUL
 Engine = tuple[State, Blocks]
 
 
+class Shape(NamedTuple):
+    """What one step computes, in the notation of `costs`; all caches of those who decode hold `cached` tokens."""
+
+    tokens: int
+    sequences: int
+    pc: float
+    kp: float
+    decodes: int
+    cached: int
+
+
 class Step(NamedTuple):
     """One step: its seconds, how many decode, and how many tokens their caches hold in all."""
 
@@ -40,52 +50,61 @@ class Step(NamedTuple):
     cached: int
 
 
+class Stretch(NamedTuple):
+    """So many alike steps of `decodes` sequences: step i takes `first` + i · `slope` seconds."""
+
+    steps: int
+    first: float
+    slope: float
+    decodes: int
+
+
 @njit(cache=True)
 def serve(
     settings: Settings, requests: Requests, costs: StepCosts, arrivals: Arrivals, skips: bool, engine: Engine
 ) -> Served:
-    """Serve n requests as they arrive on a fresh engine; `skips` takes stretches at once."""
+    """Serve n requests as they arrive on a fresh engine, but what can never run; `skips` takes stretches at once."""
     state, blocks = engine
     due, cap, talks = arrivals.due, arrivals.cap, len(arrivals.follower) > 0
     total, book = blocks.free[0], new_book(len(due))
-    came, done, preemptions, now, coming = 0, 0, 0, 0.0, due.min()
-    while done < len(due):
+    came, done, preemptions, now, seen, coming = 0, 0, 0, 0.0, 0.0, due.min()
+    while done < len(due) and now < np.inf:
         if state.counts[RUNNING] + state.counts[WAITING] == 0:
-            now = max(now, coming)
-        while coming <= now:
-            request = take_in_turn(arrivals, now) if talks else came
-            book.arrived[request] = now if cap > 0 and not talks else due[request]
+            now = seen = max(now, coming)
+        while coming <= seen:
+            request = take_in_turn(arrivals, coming) if talks else came
+            book.arrived[request] = due[request]
             arrive(settings, requests, state, request)
             came += 1
             coming = next_in_turn_s(arrivals) if talks else next_alone_s(due, cap, came, done)
         schedule(settings, requests, state, blocks)
         preemptions += state.counts[PREEMPTED]
         if state.counts[SCHEDULED] == 0 and state.counts[PREEMPTED] == 0:
-            now = coming
-            if now < np.inf:
-                continue
-            break  # what waits can never run; it stays unanswered
+            now = seen = max(now, coming)
+            continue
         book.counts[PEAK] = max(book.counts[PEAK], total - blocks.free[0])
-        step = _step(requests, state, costs)
+        step = step_of(state, costs)
         book = with_room(book, state.counts[SCHEDULED])
-        emitted = _stamp(requests, state, book, now, now + step.seconds)
+        emitted = stamp(requests, state, book, now, now + step.seconds)
+        seen = now if settings.ahead else now + step.seconds
         now += step.seconds
         finish_step(settings, requests, state, blocks)
         book.last_s[state.finished[: state.counts[FINISHED]]] = now
-        if talks:
-            answered(arrivals, state.finished, state.counts[FINISHED], now)
+        let_come(arrivals, due, cap, talks, done, state.finished, state.counts[FINISHED], now)
         done += state.counts[FINISHED]
         coming = next_in_turn_s(arrivals) if talks else next_alone_s(due, cap, came, done)
         write(book, now, 1, step.seconds, step.seconds, emitted, total - blocks.free[0])
-        if skips and _goes_on(state, step):
-            now = _skip(settings, requests, costs, engine, book, step, now, coming - now)
+        if skips and goes_on(state, step.decodes):
+            stretch = before(settings, coming, seen, now, plan(settings, requests, costs, engine, step))
+            now = take(settings, requests, engine, book, stretch, now)
+            seen = seen_in(settings, stretch, seen, now)
     served: Served = closed(book, preemptions)
     return served
 
 
 @njit(cache=True)
-def _step(requests: Requests, state: State, costs: StepCosts) -> Step:
-    """What the scheduled step costs."""
+def shape_of(state: State) -> Shape:
+    """What the scheduled step computes."""
     tokens, decodes, cached = 0, 0, 0
     squares, past = 0.0, 0.0
     for place in range(state.counts[SCHEDULED]):
@@ -97,13 +116,20 @@ def _step(requests: Requests, state: State, costs: StepCosts) -> Step:
         else:
             squares += float(count) * count
             past += state.computed[request]
-    mean = cached / decodes if decodes > 0 else 0.0
-    seconds = step_s(costs, tokens, state.counts[SCHEDULED], np.sqrt(squares), past, float(decodes), mean)
-    return Step(seconds, decodes, cached)
+    return Shape(tokens, int(state.counts[SCHEDULED]), np.sqrt(squares), past, decodes, cached)
 
 
 @njit(cache=True)
-def _stamp(requests: Requests, state: State, book: Book, began: float, now: float) -> int:
+def step_of(state: State, costs: StepCosts) -> Step:
+    """What the scheduled step costs."""
+    shape = shape_of(state)
+    mean = shape.cached / shape.decodes if shape.decodes > 0 else 0.0
+    seconds = step_s(costs, shape.tokens, shape.sequences, shape.pc, shape.kp, float(shape.decodes), mean)
+    return Step(seconds, shape.decodes, shape.cached)
+
+
+@njit(cache=True)
+def stamp(requests: Requests, state: State, book: Book, began: float, now: float) -> int:
     """Note the tokens that the step yields; answers how many of them came one step after the one before."""
     emitted = 0
     for place in range(state.counts[SCHEDULED]):
@@ -121,55 +147,87 @@ def _stamp(requests: Requests, state: State, book: Book, began: float, now: floa
 
 
 @njit(cache=True)
-def _goes_on(state: State, step: Step) -> bool:
+def goes_on(state: State, decodes: int) -> bool:
     """Whether the next step is like this one: everyone decoded, and nobody was preempted, admitted or done."""
     count = state.counts
     return (
-        step.decodes == count[RUNNING] == count[SCHEDULED]
-        and step.decodes > 0
+        decodes == count[RUNNING] == count[SCHEDULED]
+        and decodes > 0
         and count[PREEMPTED] + count[ADMITTED] + count[FINISHED] == 0
     )
 
 
 @njit(cache=True)
-def _skip(
-    settings: Settings,
-    requests: Requests,
-    costs: StepCosts,
-    engine: Engine,
-    book: Book,
-    step: Step,
-    now: float,
-    until: float,
-) -> float:
-    """Take all steps like `step` that follow it; answers when they end.
+def plan(settings: Settings, requests: Requests, costs: StepCosts, engine: Engine, step: Step) -> Stretch:
+    """All steps like `step` that can follow it.
 
-    They end before anyone is done, before `until` seconds (when the next request is there), before a block is lacking,
-    and within one interval of the cost table.
+    They end before anyone is done, before a block is lacking, and within one interval of the cost table.
     """
-    state, blocks = engine
-    mean = step.cached / step.decodes
-    more = min(_until_done(settings, requests, state), np.int64(min(decode_segment(costs, mean + 1.0) - mean, 1e12)))
-    while more > 0 and _lacks(settings, state, blocks, more):
-        more >>= 1
+    mean, decodes = step.cached / step.decodes, float(step.decodes)
+    most = np.int64(min(decode_segment(costs, mean + 1.0) - mean, 1e12))
+    more = steps_alike(settings, requests, engine, most)
     if more <= 0:
+        return Stretch(0, 0.0, 0.0, step.decodes)
+    first = step_s(costs, step.decodes, step.decodes, 0.0, 0.0, decodes, mean + 1.0)
+    slope = step_s(costs, step.decodes, step.decodes, 0.0, 0.0, decodes, mean + more) - first
+    return Stretch(more, first, slope / (more - 1) if more > 1 else 0.0, step.decodes)
+
+
+@njit(cache=True)
+def length_s(stretch: Stretch) -> float:
+    """Seconds of all its steps."""
+    return float(stretch.steps * (stretch.first + 0.5 * stretch.slope * (stretch.steps - 1)))
+
+
+@njit(cache=True)
+def before(settings: Settings, coming: float, seen: float, now: float, stretch: Stretch) -> Stretch:
+    """The steps of a stretch, beginning now, that are decided before a request comes; the first one was when `seen`."""
+    steps = steps_before(coming - now, stretch.steps, stretch.first, stretch.slope)
+    if settings.ahead:
+        steps = min(steps + 1, stretch.steps) if coming > seen else 0
+    return Stretch(steps, stretch.first, stretch.slope, stretch.decodes)
+
+
+@njit(cache=True)
+def seen_in(settings: Settings, stretch: Stretch, seen: float, now: float) -> float:
+    """Until when the step after a stretch that ends now has seen requests come."""
+    if stretch.steps == 0:
+        return seen
+    return float(now - stretch.first - stretch.slope * (stretch.steps - 1)) if settings.ahead else now
+
+
+@njit(cache=True)
+def take(settings: Settings, requests: Requests, engine: Engine, book: Book, stretch: Stretch, now: float) -> float:
+    """Take the steps of a stretch; answers when they end."""
+    if stretch.steps == 0:
         return now
-    first = step_s(costs, step.decodes, step.decodes, 0.0, 0.0, float(step.decodes), mean + 1.0)
-    slope = step_s(costs, step.decodes, step.decodes, 0.0, 0.0, float(step.decodes), mean + more) - first
-    slope = slope / (more - 1) if more > 1 else 0.0
-    more = steps_before(until, more, first, slope)
-    if more == 0:
-        return now
-    last = first + slope * (more - 1)
-    now += 0.5 * more * (first + last)
-    before = blocks.free[0]
-    decode_on(settings, requests, state, blocks, more)
+    _, blocks = engine
+    now += length_s(stretch)
+    decode_all(settings, requests, engine, book, stretch.steps, now)
+    used = len(blocks.users) - blocks.free[0]
+    book.counts[PEAK] = max(book.counts[PEAK], used)
+    last = stretch.first + stretch.slope * (stretch.steps - 1)
+    write(book, now, stretch.steps, stretch.first, last, stretch.decodes, used)
+    return now
+
+
+@njit(cache=True)
+def decode_all(settings: Settings, requests: Requests, engine: Engine, book: Book, steps: int, now: float) -> None:
+    """So many steps in which every running request decodes; they end now."""
+    state, blocks = engine
+    decode_on(settings, requests, state, blocks, steps)
     for place in range(state.counts[RUNNING]):
         book.token_s[state.running[place]] = now
-    used = book.stretches[book.counts[STRETCHES] - 1, 5] + before - blocks.free[0]
-    book.counts[PEAK] = max(book.counts[PEAK], np.int64(used))
-    write(book, now, more, first, last, step.decodes, used)
-    return now
+
+
+@njit(cache=True)
+def steps_alike(settings: Settings, requests: Requests, engine: Engine, most: int) -> int:
+    """How many of the next `most` steps pass, while all decode, before anyone is done or a block is lacking."""
+    state, blocks = engine
+    more = min(_until_done(settings, requests, state), most)
+    while more > 0 and _lacks(settings, state, blocks, more):
+        more >>= 1
+    return int(more)
 
 
 @njit(cache=True)

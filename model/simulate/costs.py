@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from model.compiled import njit
+from model.loops import loop
 
 Floats = npt.NDArray[np.float64]
 Plane = npt.NDArray[np.float64]
@@ -62,14 +62,14 @@ class StepCosts(NamedTuple):
     apart: Apart = TOGETHER
 
 
-@njit(cache=True)
+@loop()
 def step_s(costs: StepCosts, tokens: int, sequences: int, pc: float, kp: float, nd: float, kd: float) -> float:
     """Seconds of one step."""
     fixed = costs.step + costs.tokens[tokens] + costs.sequences[sequences]
     return float(fixed + attention_s(costs, float(tokens) - nd, pc, kp, nd, kd))
 
 
-@njit(cache=True)
+@loop()
 def attention_s(costs: StepCosts, chunks: float, pc: float, kp: float, nd: float, kd: float) -> float:
     """Seconds of the attention of one step whose prompts compute `chunks` tokens in all."""
     seconds = 0.0
@@ -84,7 +84,7 @@ def attention_s(costs: StepCosts, chunks: float, pc: float, kp: float, nd: float
     return float(seconds)
 
 
-@njit(cache=True)
+@loop()
 def generation_s(apart: Apart, nd: float, kd: float) -> float:
     """Seconds of `nd` sequences that decode with `kd` tokens each in the cache."""
     c, w = _place(apart.decodes, nd)
@@ -92,7 +92,7 @@ def generation_s(apart: Apart, nd: float, kd: float) -> float:
     return float(_plane(apart.generation, c, w, d, x))
 
 
-@njit(cache=True)
+@loop()
 def context_s(apart: Apart, batch: float, chunk: float, past: float) -> float:
     """Seconds of `batch` prompts of `chunk` new tokens after `past` others each."""
     a, u = _place(apart.batch, batch)
@@ -104,13 +104,13 @@ def context_s(apart: Apart, batch: float, chunk: float, past: float) -> float:
     return float((1.0 - u) * near + u * _plane(apart.context[a + 1], b, v, c, w))
 
 
-@njit(cache=True)
+@loop()
 def chunk_coordinate(chunk: float) -> float:
     """What the time of a prompt is nearly linear in."""
     return chunk + chunk * chunk / _TURN
 
 
-@njit(cache=True)
+@loop()
 def _together(costs: StepCosts, pc: float, kp: float, nd: float, kd: float) -> float:
     a, u = _place(costs.pc, pc)
     b, v = _place(costs.kp, kp)
@@ -124,7 +124,7 @@ def _together(costs: StepCosts, pc: float, kp: float, nd: float, kd: float) -> f
     return float((1.0 - u) * low + u * high)
 
 
-@njit(cache=True)
+@loop()
 def decode_segment(costs: StepCosts, kd: float) -> float:
     """Up to which mean cache length the time of decoding stays linear."""
     end = np.inf
@@ -137,7 +137,7 @@ def decode_segment(costs: StepCosts, kd: float) -> float:
     return float(end)
 
 
-@njit(cache=True)
+@loop()
 def _place(knots: Floats, at: float) -> tuple[int, float]:
     """(interval, how far in it) of `at`; the last interval goes on for ever."""
     low, high = 0, len(knots) - 2
@@ -150,7 +150,7 @@ def _place(knots: Floats, at: float) -> tuple[int, float]:
     return low, (at - knots[low]) / (knots[low + 1] - knots[low])
 
 
-@njit(cache=True)
+@loop()
 def _plane(table: Floats, c: int, w: float, d: int, x: float) -> float:
     near = (1.0 - x) * table[c, d] + x * table[c, d + 1]
     far = (1.0 - x) * table[c + 1, d] + x * table[c + 1, d + 1]

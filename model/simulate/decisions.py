@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from model.simulate.scheduler import arrive, finish_step, schedule
+from model.simulate.sglang.decisions import settings_of, steps_of
 from model.simulate.state import (
     ADMITTED,
     FINISHED,
@@ -24,18 +25,28 @@ from model.simulate.state import (
 )
 from perfdb.errors import InputError
 
+_COUNTED = {"free_blocks", "cached_blocks"}
+"""What may differ between steps that are alike."""
+
 
 def decisions(scenario: Mapping[str, Any]) -> dict[str, Any]:
-    """The scenario (id, settings, requests) with `steps`, `num_steps` and `cached_tokens` added.
+    """The scenario (id, settings, requests) with `steps`, `num_steps` and `cached_tokens` added. `engine`: vllm, the
+    default, or sglang, whose settings are its own.
 
     A step holds the lists scheduled [id, n, ...], preempted, admitted [id, hit, ...], finished (each left out where
     empty) and the numbers running, waiting and free_blocks after scheduling. Equal consecutive steps without
     preemption, admission or finish are one with `repeat`; their free blocks are a list, or a number if constant.
+    SGLang's also hold cached_blocks, pages that only its tree holds; preempted are those that it retracts.
     """
-    given = scenario["settings"]
-    settings, requests = _settings(given), _requests(scenario["requests"])
+    given, requests = scenario["settings"], _requests(scenario["requests"])
     arrivals = [int(request["arrival_step"]) for request in scenario["requests"]]
-    steps, cached = _run(settings, requests, arrivals)
+    match scenario.get("engine", "vllm"):
+        case "vllm":
+            steps, cached = _run(_settings(given), requests, arrivals)
+        case "sglang":
+            steps, cached = steps_of(settings_of(given), requests, arrivals)
+        case other:
+            raise InputError.at(f"engine {other}", "its scheduler is not simulated", "vllm or sglang")
     plain = {key: scenario[key] for key in scenario if key not in {"steps", "num_steps", "cached_tokens"}}
     return {**plain, "steps": _folded(steps), "num_steps": len(steps), "cached_tokens": cached}
 
@@ -64,7 +75,7 @@ def _requests(given: Sequence[Mapping[str, Any]]) -> Requests:
     return Requests(
         column("prompt_len"),
         column("max_tokens"),
-        column("priority"),
+        np.array([request.get("priority", 0) for request in given], dtype=np.int64),
         shared,
         np.arange(len(given), dtype=np.int64),
         np.maximum(group, 0),
@@ -121,13 +132,11 @@ def _folded(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         lean = {name: value for name, value in step.items() if value != [] or name == "scheduled"}
         same = folded and not {"preempted", "admitted", "finished"} & (set(lean) | set(folded[-1]))
         if same and all(lean[name] == folded[-1][name] for name in ("scheduled", "running", "waiting")):
-            folded[-1].setdefault("repeat", 1)
-            folded[-1]["repeat"] += 1
-            folded[-1].setdefault("free", [folded[-1]["free_blocks"]]).append(lean["free_blocks"])
+            folded[-1]["repeat"] = folded[-1].get("repeat", 1) + 1
+            for name in _COUNTED & set(lean):
+                folded[-1][name].append(lean[name])
         else:
-            folded.append(lean)
+            folded.append(lean | {name: [lean[name]] for name in _COUNTED & set(lean)})
     for step in folded:
-        free = step.pop("free", None)
-        if free is not None:
-            step["free_blocks"] = free[0] if len(set(free)) == 1 else free
+        step.update({name: step[name][0] for name in _COUNTED & set(step) if len(set(step[name])) == 1})
     return folded

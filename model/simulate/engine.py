@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from model.knobs import Points
 from model.memory import memory
+from model.points import Points
+from model.simulate.sglang.server import POLICIES, AnySettings, SglangSettings
 from model.simulate.state import EngineSettings
 from model.simulate.trace import Trace
 from perfdb.errors import InputError
 from perfdb.records import Scalar
 
+_SIMULATED = ("vllm", "sglang")
+"""Engines whose own schedulers are simulated."""
 
-def engine_settings(points: Points, config: Mapping[str, Scalar], trace: Trace) -> EngineSettings:
+
+def scheduled_by(engine: str) -> tuple[str, ...]:
+    """What stands in for the scheduler of an engine, in a sentence; nothing where its own is simulated."""
+    if engine in _SIMULATED:
+        return ()
+    return (f"{engine}'s scheduler is not simulated: vLLM's rules stand in for it; whatif answers in closed form",)
+
+
+def engine_settings(points: Points, config: Mapping[str, Scalar], trace: Trace) -> AnySettings:
     """The scheduler's settings of the one config in `points`; `config` holds what it says by the engine's names.
 
     The blocks of the KV cache are what the memory leaves, unless the config says how many there are.
@@ -20,11 +31,13 @@ def engine_settings(points: Points, config: Mapping[str, Scalar], trace: Trace) 
     Raises:
         InputError: no block is left, or a flag's value cannot be right.
     """
-    longest = int((trace.prompt + trace.output).max()) + 1
-    model_len = int(points.max_model_len[0]) or max(points.architecture.max_positions, longest)
+    longest = int((trace.prompt + trace.output).max())
+    model_len = int(points.max_model_len[0]) or max(points.architecture.max_positions, longest + 1)
     blocks = int(memory(points).blocks[0])
     if blocks < 1:
         raise InputError.at("memory", "no room is left for the KV cache", "a config that fits; whatif says why")
+    if points.engine.name == "sglang":
+        return _sglang_settings(points, config, longest, blocks)
     return EngineSettings(
         max_num_batched_tokens=int(points.max_num_batched_tokens[0]),
         max_num_seqs=int(points.max_num_seqs[0]),
@@ -35,6 +48,35 @@ def engine_settings(points: Points, config: Mapping[str, Scalar], trace: Trace) 
         enable_chunked_prefill=bool(points.chunked_prefill[0] > 0),
         long_prefill_token_threshold=_whole(points, config, "prefill_threshold", 0),
         is_priority=_value(points, config, "policy", "fcfs") == "priority",
+        async_scheduling=bool(_value(points, config, "async_scheduling", False)),
+    )
+
+
+def _sglang_settings(points: Points, config: Mapping[str, Scalar], longest: int, blocks: int) -> SglangSettings:
+    policy = _value(points, config, "policy", "fcfs")
+    if policy not in POLICIES:
+        raise InputError.at(f"schedule_policy {policy}", "it is not simulated", f"one of {', '.join(POLICIES)}")
+    seqs, size = int(points.max_num_seqs[0]), int(points.block_size[0])
+    chunk = int(points.max_num_batched_tokens[0]) if points.chunked_prefill[0] > 0 else 0
+    is_mixed = bool(_value(points, config, "mixed_chunk", False))
+    if chunk % size:
+        raise InputError.at(f"chunked_prefill_size {chunk}", "it is not whole pages", f"a multiple of page_size {size}")
+    if is_mixed and 0 < chunk <= seqs:
+        what = "with enable_mixed_chunk those who decode leave no room for prompts"
+        raise InputError.at(f"chunked_prefill_size {chunk}", what, f"more than max_running_requests {seqs}")
+    return SglangSettings(
+        max_num_seqs=seqs,
+        num_blocks=blocks,
+        block_size=size,
+        # two tokens of the context stay empty, and a prompt's last five
+        context_length=int(points.max_model_len[0]) or max(points.architecture.max_positions, longest + 7),
+        max_prefill_tokens=_whole(points, config, "prefill_tokens", 16384),
+        chunked_prefill_size=chunk,
+        schedule_policy=str(policy),
+        schedule_conservativeness=_number(points, config, "conservativeness", 1.0),
+        enable_prefix_caching=not _value(points, config, "no_prefix_caching", False),
+        enable_mixed_chunk=is_mixed,
+        overlaps=not _value(points, config, "no_overlap", False),
     )
 
 
@@ -53,3 +95,10 @@ def _whole(points: Points, config: Mapping[str, Scalar], role: str, fallback: in
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 0:
         raise InputError.at(f"parameter for {role}", f"{value!r}", "a whole number")
     return int(value)
+
+
+def _number(points: Points, config: Mapping[str, Scalar], role: str, fallback: float) -> float:
+    value = _value(points, config, role, fallback)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise InputError.at(f"parameter for {role}", f"{value!r}", "a number of at least 0")
+    return float(value)

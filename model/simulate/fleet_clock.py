@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from model.simulate.arrivals import Arrivals, answered, next_alone_s, next_in_turn_s, take_in_turn
+from model.simulate.arrivals import Arrivals, let_come, next_alone_s, next_in_turn_s, take_in_turn
 from model.simulate.blocks import NONE, Ints, Ints32
+from model.simulate.clock import Stretch, before, length_s, seen_in
 from model.simulate.costs import StepCosts, decode_segment, step_s
 from model.simulate.fleet import (
     CACHED,
@@ -36,7 +37,6 @@ from model.simulate.log import (
     Served,
     closed,
     new_book,
-    steps_before,
     with_room,
     write,
     write_late,
@@ -62,13 +62,13 @@ def serve_fleet(
     due, cap, talks = arrivals.due, arrivals.cap, len(arrivals.follower) > 0
     number, total, book = fleet.number, fleet.number[FREE], new_book(len(due))
     chunks = _no_chunks(settings.seqs + 1)
-    came, done, now, coming = 0, 0, 0.0, due.min()
-    while done < len(due):
+    came, done, now, seen, coming = 0, 0, 0.0, 0.0, due.min()
+    while done < len(due) and now < np.inf:
         if number[RUNS] + number[QUEUED] == 0:
-            now = max(now, coming)
-        while coming <= now:
-            request = take_in_turn(arrivals, now) if talks else came
-            book.arrived[request] = now if cap > 0 and not talks else due[request]
+            now = seen = max(now, coming)
+        while coming <= seen:
+            request = take_in_turn(arrivals, coming) if talks else came
+            book.arrived[request] = due[request]
             join_queue(fleet, request)
             came += 1
             coming = next_in_turn_s(arrivals) if talks else next_alone_s(due, cap, came, done)
@@ -77,22 +77,22 @@ def serve_fleet(
         book.counts[PEAK] = max(book.counts[PEAK], total - number[FREE])
         decodes = number[DECODING]
         if decodes + chunks.counts[0] == 0 and number[PREEMPTED] == preempted:
-            now = coming
-            if now < np.inf:
-                continue
-            break  # what waits can never run; it stays unanswered
+            now = seen = max(now, coming)
+            continue
         seconds = _seconds(costs, fleet, chunks)
+        seen = now if settings.ahead else now + seconds
         now += seconds
         book = with_room(book, chunks.counts[0])
         _finish_decodes(settings, fleet, chunks, book, now)
         _finish_prompts(settings, requests, fleet, chunks, book, now)
+        let_come(arrivals, due, cap, talks, done, chunks.done, chunks.counts[1], now)
         done += chunks.counts[1]
-        if talks:
-            answered(arrivals, chunks.done, chunks.counts[1], now)
         coming = next_in_turn_s(arrivals) if talks else next_alone_s(due, cap, came, done)
         write(book, now, 1, seconds, seconds, decodes, total - number[FREE])
         if skips and decodes > 0 and chunks.counts[0] + chunks.counts[1] + number[PREEMPTED] == preempted:
-            now = _skip(fleet, costs, book, now, coming - now)
+            stretch = before(settings, coming, seen, now, _plan(fleet, costs))
+            now = _take(fleet, book, stretch, now)
+            seen = seen_in(settings, stretch, seen, now)
     served: Served = closed(book, number[PREEMPTED])
     return served
 
@@ -235,32 +235,37 @@ def _finish_prompts(
 
 
 @njit(cache=True, inline="always")
-def _skip(fleet: Fleet, costs: StepCosts, book: Book, now: float, until: float) -> float:
-    """Take all the next steps in which nothing happens; answers when they end."""
+def _plan(fleet: Fleet, costs: StepCosts) -> Stretch:
+    """All the next steps in which nothing happens."""
     number = fleet.number
     decodes = number[DECODING]
     mean = (number[CACHED] + decodes) / decodes
     more = _until_event(fleet, np.int64(min(decode_segment(costs, mean) - mean + 1.0, 1e12)))
     if more == 0:
-        return now
+        return Stretch(0, 0.0, 0.0, decodes)
     first = step_s(costs, decodes, decodes, 0.0, 0.0, float(decodes), mean)
     slope = 0.0
     if more > 1:
         slope = (step_s(costs, decodes, decodes, 0.0, 0.0, float(decodes), mean + more - 1) - first) / (more - 1)
-    more = steps_before(until, more, first, slope)
-    if more == 0:
+    return Stretch(more, first, slope, decodes)
+
+
+@njit(cache=True, inline="always")
+def _take(fleet: Fleet, book: Book, stretch: Stretch, now: float) -> float:
+    """Take the steps of a stretch; answers when they end."""
+    if stretch.steps == 0:
         return now
-    taken = 0
+    number, more, taken = fleet.number, stretch.steps, 0
     for step in range(more):
         taken += blocks_needed(fleet, number[STEPS] + step)
     number[FREE] -= taken
     number[STEPS] += more
-    number[CACHED] += more * decodes
-    last = first + slope * (more - 1)
-    now += 0.5 * more * (first + last)
+    number[CACHED] += more * stretch.decodes
+    now += length_s(stretch)
     used = book.stretches[book.counts[STRETCHES] - 1, 5] + taken
     book.counts[PEAK] = max(book.counts[PEAK], np.int64(used))
-    write(book, now, more, first, last, decodes, used)
+    last = stretch.first + stretch.slope * (more - 1)
+    write(book, now, more, stretch.first, last, stretch.decodes, used)
     return now
 
 

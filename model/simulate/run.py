@@ -12,7 +12,9 @@ from model.simulate.costs import Floats, StepCosts
 from model.simulate.fleet import new_fleet
 from model.simulate.fleet_clock import serve_fleet
 from model.simulate.log import Served
-from model.simulate.state import EngineSettings, compiled, new_state
+from model.simulate.sglang.server import AnySettings, SglangSettings
+from model.simulate.sglang.serving import check_sglang, served_by_sglang
+from model.simulate.state import compiled, new_state
 from model.simulate.trace import Trace
 from perfdb.errors import InputError
 
@@ -24,7 +26,7 @@ class Run:
     """A trace that was served, with what happened."""
 
     trace: Trace
-    settings: EngineSettings
+    settings: AnySettings
     served: Served
 
     def latencies(self, request_s: float = 0.0, token_s: float = 0.0) -> dict[str, Floats]:
@@ -50,14 +52,22 @@ class Run:
         return np.concatenate([gaps, late]), np.concatenate([weights, np.ones(len(late))])
 
 
-def simulate(trace: Trace, settings: EngineSettings, costs: StepCosts, is_skipping: bool = True) -> Run:
+def simulate(trace: Trace, settings: AnySettings, costs: StepCosts, is_skipping: bool = True) -> Run:
     """Serve a trace.
 
     Raises:
         InputError: a request can never be served: its prompt is longer than the model's context or the cache.
     """
-    _check(trace, settings)
-    served = _served(trace, settings, costs, is_skipping)
+    check(trace, settings)
+    return finished(trace, settings, served_alone(trace, settings, costs, is_skipping))
+
+
+def finished(trace: Trace, settings: AnySettings, served: Served) -> Run:
+    """The run of a trace that was served.
+
+    Raises:
+        InputError: not all of it was.
+    """
     stuck = np.flatnonzero(np.isnan(served.last_s))
     if len(stuck):
         raise InputError.at(
@@ -68,11 +78,14 @@ def simulate(trace: Trace, settings: EngineSettings, costs: StepCosts, is_skippi
     return Run(trace, settings, served)
 
 
-def _served(trace: Trace, settings: EngineSettings, costs: StepCosts, is_skipping: bool) -> Served:
+def served_alone(trace: Trace, settings: AnySettings, costs: StepCosts, is_skipping: bool) -> Served:
     """All requests advanced together where nothing can be found in the cache, else block by block.
 
-    A request that was preempted finds its own blocks again: that is known only once one was.
+    A request that was preempted finds its own blocks again: that is known only once one was. SGLang has a scheduler of
+    its own.
     """
+    if isinstance(settings, SglangSettings):
+        return served_by_sglang(trace, settings, costs, is_skipping)
     flags, requests = compiled(settings), trace.requests()
     is_plain = not settings.is_priority and settings.long_prefill_token_threshold == 0
     shares = settings.enable_prefix_caching and trace.shares
@@ -119,7 +132,14 @@ def _described(values: Floats, weights: Floats) -> dict[str, float]:
     return {"mean": mean, **{f"p{p}": float(v) for p, v in zip(PERCENTILES, found, strict=True)}}
 
 
-def _check(trace: Trace, settings: EngineSettings) -> None:
+def check(trace: Trace, settings: AnySettings) -> None:
+    """Refuse what an engine so set can never serve.
+
+    Raises:
+        InputError: a request is too long, or conversations meet priorities.
+    """
+    if isinstance(settings, SglangSettings):
+        return check_sglang(trace, settings)
     if trace.turns is not None and settings.is_priority:
         raise InputError.at("trace", "conversations under the priority policy", "the policy fcfs")
     longest = int(trace.prompt.max())

@@ -15,6 +15,7 @@ import numpy as np
 
 from model.compiled import njit
 from model.simulate.blocks import NONE, Blocks, fill, find, hold, release, take
+from model.simulate.names import block_name
 from model.simulate.queue import chain_back, chain_front, peek, pop, push_heap
 from model.simulate.state import (
     ADMITTED,
@@ -199,7 +200,7 @@ def _start(settings: Settings, requests: Requests, state: State, blocks: Blocks,
     row = state.free_rows[count[ROWS]]
     state.row[request] = row
     for place in range(hits):
-        block = find(blocks, _key(settings, requests, request, place))
+        block = find(blocks, block_name(requests, settings.block_size, request, place))
         hold(blocks, block)
         state.table[row, place] = block
     state.held[request] = state.filled[request] = hits
@@ -218,7 +219,7 @@ def _hits(settings: Settings, requests: Requests, state: State, blocks: Blocks, 
         return 0
     most = (requests.prompt[request] + state.outputs[request] - 1) // settings.block_size
     found = 0
-    while found < most and find(blocks, _key(settings, requests, request, found)) != NONE:
+    while found < most and find(blocks, block_name(requests, settings.block_size, request, found)) != NONE:
         found += 1
     return found
 
@@ -228,7 +229,7 @@ def _hits_in_queue(settings: Settings, requests: Requests, blocks: Blocks, reque
     """How many of the blocks that were found stand in the free queue, and so count against it."""
     idle = 0
     for place in range(hits):
-        if blocks.users[find(blocks, _key(settings, requests, request, place))] == 0:
+        if blocks.users[find(blocks, block_name(requests, settings.block_size, request, place))] == 0:
             idle += 1
     return idle
 
@@ -248,7 +249,7 @@ def _grow(settings: Settings, requests: Requests, state: State, blocks: Blocks, 
         state.held[request] += 1
     while (state.filled[request] + 1) * settings.block_size <= through:
         place = state.filled[request]
-        fill(blocks, state.table[row, place], _key(settings, requests, request, place))
+        fill(blocks, state.table[row, place], block_name(requests, settings.block_size, request, place))
         state.filled[request] += 1
 
 
@@ -262,17 +263,6 @@ def _give_up_blocks(settings: Settings, state: State, blocks: Blocks, request: i
     state.counts[ROWS] += 1
     state.held[request] = state.filled[request] = 0
     state.row[request] = NONE
-
-
-@njit(cache=True)
-def _key(settings: Settings, requests: Requests, request: int, place: int) -> int:
-    """The name of block `place` of a request: of its shared chunk where it lies in one, else of its owner."""
-    size = settings.block_size
-    if (place + 1) * size <= requests.shared[request]:
-        chunk = place * size // requests.chunk_tokens
-        within = place - chunk * requests.chunk_tokens // size
-        return int((requests.chunks[requests.first_chunk[request] + chunk] << 22 | within) << 1)
-    return int((requests.owner[request] << 22 | place) << 1 | 1)
 
 
 @njit(cache=True)

@@ -15,7 +15,8 @@ NO_SHARING = 1 << 40
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """The flags of vLLM's V1 scheduler. `num_blocks` are usable ones; a threshold of 0 is none."""
+    """The flags of vLLM's V1 scheduler. `num_blocks` are usable ones; a threshold of 0 is none. With `async_scheduling`
+    a step is decided when the one before begins: who comes later than that waits for another."""
 
     max_num_batched_tokens: int
     max_num_seqs: int
@@ -27,6 +28,7 @@ class EngineSettings:
     long_prefill_token_threshold: int = 0
     is_priority: bool = False
     reserve_full_isl: bool = True
+    async_scheduling: bool = False
 
 
 class Settings(NamedTuple):
@@ -41,6 +43,7 @@ class Settings(NamedTuple):
     threshold: int
     is_priority: bool
     reserves: bool
+    ahead: bool
 
 
 class Requests(NamedTuple):
@@ -106,6 +109,7 @@ def compiled(settings: EngineSettings) -> Settings:
         settings.long_prefill_token_threshold,
         settings.is_priority,
         settings.reserve_full_isl,
+        settings.async_scheduling,
     )
 
 

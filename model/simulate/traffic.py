@@ -11,6 +11,7 @@ import numpy as np
 
 from model.simulate.blocks import NONE, Ints
 from model.simulate.costs import Floats
+from model.simulate.reuse import reuse_of
 from model.simulate.trace import Trace, Turns, unshared
 from perfdb.errors import InputError
 from perfdb.lengths import Lengths, lengths_of
@@ -105,6 +106,13 @@ class Traffic:
         arrival = Arrival.CLOSED if self.rate is None else Arrival.CONSTANT if constant else Arrival.POISSON
         workload = Workload(isl, osl, arrival, self.concurrency, self.rate, lengths=notation)
         return workload, tuple(name for name, is_there in left_out.items() if is_there)
+
+
+def reused_tokens(traffic: Traffic) -> float:
+    """Mean tokens of a prompt that earlier ones brought: shared prefixes, and what a conversation said before."""
+    if traffic.prefixes is None and traffic.conversations is None:
+        return 0.0
+    return float(reuse_of(sampled(traffic, _SMOOTHED)).tokens.mean())
 
 
 def sampled(load: Workload | Traffic, requests: int, seed: int = 0) -> Trace:

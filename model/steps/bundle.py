@@ -49,42 +49,53 @@ class Curve:
 @dataclass(frozen=True)
 class Bundle:
     """The measured layers of one model: `curves` by operation, `experts` seconds over tokens × experts that get one
-    (None where there are none), `knots` and `attention` of one layer's joint attention."""
+    (None where there are none), `knots` and `attention` of one layer's joint attention. Whole experts are spread over
+    `ranks` of attention data parallelism."""
 
     model: Architecture
     curves: Mapping[str, Curve]
     experts: tuple[Floats, Floats, Floats] | None
     knots: tuple[Floats, ...]
     attention: Floats
+    ranks: int = 1
 
     def costs(self, most_tokens: int, most_seqs: int) -> StepCosts:
         """Tables for steps of up to so many tokens and sequences; nothing is added for the engine."""
         tokens, seqs = np.arange(most_tokens + 1, dtype=np.float64), np.arange(most_seqs + 1, dtype=np.float64)
-        model = self.model
-        counts = (
-            dict.fromkeys(_PER_LAYER, float(model.layers)) | dict.fromkeys(_ONCE, 1.0) | {"norm": 2.0 * model.layers}
+        dense, head = (
+            np.sum(list(parts.values()), axis=0) for parts in (self.by_tokens(tokens), self.by_sequences(seqs))
         )
-        counts |= dict.fromkeys(_DENSE, float(model.layers - model.moe_layers))
-        dense = np.sum(
-            [count * self.curves[op].at(tokens) for op, count in counts.items() if op in self.curves], axis=0
-        )
-        head = np.sum([self.curves[op].at(seqs) for op in _OF_SEQUENCES if op in self.curves], axis=0)
-        if self.experts is not None:
-            dense = dense + model.moe_layers * self._experts(tokens, self.experts)
         dense[0] = head[0] = 0.0
         chunk, past, decodes, cached = self.knots
-        return StepCosts(dense, head, chunk, past, decodes, cached, self.attention * model.attention_layers, 0.0)
+        return StepCosts(dense, head, chunk, past, decodes, cached, self.attention * self.model.attention_layers, 0.0)
 
-    def _experts(self, tokens: Floats, measured: tuple[Floats, Floats, Floats]) -> Floats:
-        """Seconds of the experts of one layer: T tokens that choose evenly reach E·(1 − (1 − k/E)^T) of them."""
-        counts, active, seconds = measured
+    def by_tokens(self, tokens: Floats) -> dict[str, Floats]:
+        """Operation -> seconds of what grows with the tokens of a step, all layers together, `n` each."""
+        model = self.model
+        counts = dict.fromkeys(_PER_LAYER, model.layers) | dict.fromkeys(_ONCE, 1) | {"norm": 2 * model.layers}
+        counts |= dict.fromkeys(_DENSE, model.layers - model.moe_layers)
+        found = {op: float(count) * self.curves[op].at(tokens) for op, count in counts.items() if op in self.curves}
+        return found if self.experts is None else {**found, "experts": self.experts_s(tokens)}
+
+    def by_sequences(self, sequences: Floats) -> dict[str, Floats]:
+        """Operation -> seconds of what grows with the sequences of a step, `n` each."""
+        return {op: self.curves[op].at(sequences) for op in _OF_SEQUENCES if op in self.curves}
+
+    def experts_s(self, tokens: Floats) -> Floats:
+        """Seconds of the experts of all layers, each rank bringing T tokens, `n`: r·T tokens that choose evenly reach
+        E·(1 − (1 − k/E)^(r·T)) of them, of which every rank has as many. A rank's kernels take the rows of all tokens,
+        and skip the choices that others have only in their products."""
+        if self.experts is None:
+            return np.zeros(len(tokens))
+        counts, active, seconds = self.experts
         share = self.model.top_k / self.model.experts
-        reached = self.model.experts * -np.expm1(np.maximum(tokens, 1.0) * np.log1p(-share))
-        lines: Floats = np.stack([np.interp(tokens, counts, seconds[:, place]) for place in range(len(active))], axis=1)
+        brought = np.maximum(tokens, 1.0) * self.ranks
+        reached = self.model.experts / self.ranks * -np.expm1(brought * np.log1p(-share))
+        lines: Floats = np.stack([Curve(counts, line).at(brought) for line in seconds.T], axis=1)
         at = np.clip(np.searchsorted(active, reached) - 1, 0, len(active) - 2)
         way = np.clip((reached - active[at]) / (active[at + 1] - active[at]), 0.0, 1.0)
         rows = np.arange(len(tokens))
-        return np.asarray((1.0 - way) * lines[rows, at] + way * lines[rows, at + 1])
+        return np.asarray(self.model.moe_layers * ((1.0 - way) * lines[rows, at] + way * lines[rows, at + 1]))
 
 
 def find_bundle(
@@ -94,7 +105,9 @@ def find_bundle(
 
     Layers are measured in 16 bits: `formats` of weights and cache must be that.
     """
-    if sharding != Sharding(sharding.tp) or not set(formats) <= _HALVES:
+    ranks = sharding.attention_dp
+    whole = Sharding(sharding.tp) if ranks == 1 else Sharding(1, 1, ranks, ranks)
+    if sharding != whole or not set(formats) <= _HALVES:
         return None
     joint = _rows(tables, _JOINT, model, sharding.tp)
     if joint is None:
@@ -108,7 +121,7 @@ def find_bundle(
     if not {"qkv_proj", "o_proj", "lm_head"} <= set(curves) or (model.moe_layers and experts is None):
         return None
     knots, attention = _joint(joint)
-    return Bundle(model, curves, experts, knots, attention)
+    return Bundle(model, curves, experts, knots, attention, ranks)
 
 
 def _rows(tables: Tables, op: str, model: Architecture, tp: int) -> OperationTable | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from model.knobs import Points
+from model.points import Points
 from model.simulate.costs import StepCosts
 from model.steps.layers import Sharding
-from model.steps.overheads import overheads
+from model.steps.overheads import launching_s, overheads
 from model.steps.tabulate import StepModel, head_format
 from model.tables.library import Tables
 
@@ -18,7 +18,10 @@ def step_model(points: Points, row: int, tables: Tables) -> StepModel:
     added = added if points.platform.kind == "cpu" else added.between_kernels
     divided = (points.tp, points.pp, points.ep, points.attention_dp)
     sharding = Sharding(*(int(column[row]) for column in divided))
-    return StepModel(tables, model, sharding, weights, cache, head_format(model, weights), added)
+    host_s = launching_s(model, points.eager[row : row + 1]).item()
+    return StepModel(
+        tables.in_steps, model, sharding, weights, cache, head_format(model, weights), added, host_s=host_s
+    )
 
 
 def step_costs(points: Points, tables: Tables) -> StepCosts:

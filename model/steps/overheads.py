@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from model.architecture import Architecture
+from model.prediction import Floats
+
 
 @dataclass(frozen=True, slots=True)
 class Overheads:
@@ -28,6 +31,17 @@ _VLLM = Overheads(15.6e-3, 46e-6, 32e-6, 4.4e-6, 126e-6)
 # llama.cpp's server on 2 CPU cores, 45 M parameters in Q4_0: steps of 1, 4 and 8 sequences took 6.7, 11.7 and 18.2 ms.
 _LLAMA_CPP = Overheads(4e-3, 0.1e-3, 20e-6, 0.4e-3, 1e-3)
 OVERHEADS: Mapping[str, Overheads] = {"vllm": _VLLM, "sglang": _VLLM, "trtllm": _VLLM, "llamacpp": _LLAMA_CPP}
+
+
+_EAGER_LAYER_S = 0.3e-3
+
+
+def launching_s(model: Architecture, eager: Floats) -> Floats:
+    """Seconds in which a host launches the kernels of one step without CUDA graphs (`eager` 1), 0 with them; `n`.
+
+    0.3 ms a layer, a prior: published single-sequence steps took 0.26 (Llama-3.1-8B, H100) to 0.8 ms (7B, A800).
+    """
+    return eager * _EAGER_LAYER_S * model.layers
 
 
 def overheads(engine: str) -> Overheads:

@@ -11,72 +11,60 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from model.architecture import Architecture
-from model.compiled import njit
+from model.kept_costs import Told, kept_costs, say_of
+from model.loops import loop
 from model.prediction import Floats
 from model.simulate.costs import StepCosts, attention_s
-from model.steps.layers import Sharding
-from model.steps.overheads import Overheads
-from model.steps.tabulate import StepModel, head_format
+from model.steps.config import step_model
+from model.steps.tabulate import StepModel
 
 if TYPE_CHECKING:
-    from model.knobs import Points
     from model.ops import StepLoad
+    from model.points import Points
     from model.tables.library import Tables
 
 _LEAST_TOKENS, _MOST_TOKENS = 2048, 1 << 17
 _LEAST_SEQS, _MOST_SEQS = 256, 1 << 14
+_PLAIN_S = 60e-6
+"""Seconds that a step takes that is not compiled."""
 
 
-def planned_seconds(points: Points, load: StepLoad, tables: Tables, added: Overheads) -> Floats:
-    """Seconds of one step of each row, `n`, from the operation tables; `added` by the engine, but nothing per layer."""
+def planned_seconds(points: Points, load: StepLoad, tables: Tables) -> Floats:
+    """Seconds of one step of each row, `n`, from the operation tables."""
     plans, which = _plans(points)
     tokens, sequences = load.tokens, load.sequences
     # keys that a prompt's tokens see on average tell how many prompts share the chunk
     with np.errstate(invalid="ignore", divide="ignore"):
         prompts = np.where(load.prefill > 0, (load.past + load.prefill / 2.0) / load.context, 0.0)
     seconds = np.empty(len(points))
-    for number, (tp, pp, weights, cache) in enumerate(plans.tolist()):
+    for number, first in enumerate(plans.tolist()):
         rows = np.arange(len(points)) if len(plans) == 1 else np.flatnonzero(which == number)
-        costs = _costs(
-            tables,
-            points.architecture,
-            Sharding(int(tp), int(pp)),
-            (points.weight_names[int(weights)], points.cache_names[int(cache)]),
-            added,
-            (
-                _rounded(tokens[rows].max(), _LEAST_TOKENS, _MOST_TOKENS),
-                _rounded(sequences[rows].max(), _LEAST_SEQS, _MOST_SEQS),
-            ),
+        told = _costs(
+            step_model(points, first, tables),
+            _rounded(tokens[rows].max(), _LEAST_TOKENS, _MOST_TOKENS),
+            _rounded(sequences[rows].max(), _LEAST_SEQS, _MOST_SEQS),
         )
-        seconds[rows] = _steps_s(
-            costs, tokens[rows], sequences[rows], load.prefill[rows], prompts[rows], load.past[rows],
+        seconds[rows] = _steps_s.taking(len(rows) * _PLAIN_S)(
+            say_of(told), tokens[rows], sequences[rows], load.prefill[rows], prompts[rows], load.past[rows],
             load.decode[rows], load.kv[rows],
         )  # fmt: skip
     return seconds
 
 
-def _plans(points: Points) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """The distinct ways of dividing and formatting the model (tp, pp, weights, cache: `p x 4`), and each row's, `n`."""
-    columns = (points.tp, points.pp, points.weight_row, points.cache_row)
+def _plans(points: Points) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The first row of each way of dividing, formatting and launching the model, `p`, and each row's way, `n`."""
+    divided = (points.tp, points.pp, points.ep, points.attention_dp)
+    columns = (*divided, points.weight_row, points.cache_row, points.eager)
     code = np.zeros(len(points))
     for column in columns:
         code = code * (column.max() + 1.0) + column
     _, first, which = np.unique(code, return_index=True, return_inverse=True)
-    return np.stack([column[first] for column in columns], axis=1), which
+    return first, which
 
 
 @lru_cache(maxsize=512)
-def _costs(
-    tables: Tables,
-    model: Architecture,
-    sharding: Sharding,
-    formats: tuple[str, str],
-    added: Overheads,
-    most: tuple[int, int],
-) -> StepCosts:
-    weights, cache = formats
-    return StepModel(tables, model, sharding, weights, cache, head_format(model, weights), added).costs(*most)
+def _costs(steps: StepModel, most_tokens: int, most_seqs: int) -> Told:
+    return kept_costs(steps, most_tokens, most_seqs)
 
 
 def _rounded(most: float, least: int, limit: int) -> int:
@@ -84,7 +72,7 @@ def _rounded(most: float, least: int, limit: int) -> int:
     return int(min(max(1 << int(np.ceil(np.log2(max(most, 1.0)))), least), limit))
 
 
-@njit(cache=True, nogil=True)
+@loop(nogil=True)
 def _steps_s(
     costs: StepCosts,
     tokens: Floats,
@@ -112,7 +100,7 @@ def _steps_s(
     return seconds
 
 
-@njit(cache=True, nogil=True)
+@loop(nogil=True)
 def _at(values: Floats, place: float) -> float:
     """Linear between whole places, and beyond the last as before it."""
     low = min(int(place), len(values) - 2)

@@ -12,7 +12,7 @@ from model.architecture import Architecture
 from model.dtypes import dtype
 from model.prediction import Floats
 from model.simulate.costs import APART, Apart, StepCosts, chunk_coordinate
-from model.steps.bundle import find_bundle
+from model.steps.bundle import Bundle, find_bundle
 from model.steps.layers import (
     Attention,
     Call,
@@ -29,6 +29,7 @@ from model.steps.overheads import Overheads
 from model.steps.small import OURS, SmallKernels
 from model.tables.answer import Answer
 from model.tables.library import Tables
+from perfdb.facts.platforms import PlatformFacts
 
 _BATCH: Floats = 2.0 ** np.arange(0, 9, dtype=np.float64)
 _CHUNK = np.array(
@@ -39,6 +40,7 @@ _DECODES: Floats = np.concatenate([[0.0], 2.0 ** np.arange(0, 12, dtype=np.float
 _CACHED: Floats = 2.0 ** np.arange(0, 18, dtype=np.float64)
 _SEND_S = 10e-6
 _WHOLE_BYTES = 2.0
+_MESSAGES = {"dispatch", "combine"}
 _NO_JOINT = np.array([0.0, 1.0])
 
 
@@ -54,7 +56,10 @@ class Part:
 
 @dataclass(frozen=True)
 class StepModel:
-    """The steps of a model on one replica: weights in `weight_dtype`, the cache in `kv_dtype`."""
+    """The steps of a model on one replica: weights in `weight_dtype`, the cache in `kv_dtype`.
+
+    The host needs `host_s` to launch a step's kernels (0 where they are captured in a graph): no step is shorter.
+    """
 
     tables: Tables
     model: Architecture
@@ -64,6 +69,7 @@ class StepModel:
     head_dtype: str
     overheads: Overheads
     small: SmallKernels = OURS
+    host_s: float = 0.0
 
     @cached_property
     def _calls(self) -> tuple[Call, ...]:
@@ -108,8 +114,33 @@ class StepModel:
 
     def costs(self, most_tokens: int, most_seqs: int) -> StepCosts:
         """Tables for steps of up to so many tokens and sequences; the model's own layers where they were measured."""
-        bundle = find_bundle(self.tables, self.model, self.sharding, (self.weight_dtype, self.kv_dtype))
-        return bundle.costs(most_tokens, most_seqs) if bundle else self._of_kernels(most_tokens, most_seqs)
+        if self.bundle is None:
+            costs = self._of_kernels(most_tokens, most_seqs)
+        else:
+            costs = self.bundle.costs(most_tokens, most_seqs)
+            costs = costs._replace(tokens=costs.tokens + self._named({"all_reduce", *_MESSAGES}, most_tokens))
+        return costs._replace(tokens=np.maximum(costs.tokens, self.host_s * (np.arange(most_tokens + 1) > 0)))
+
+    def together(self, most_tokens: int) -> Floats:
+        """Seconds of what ranks of attention do together where each brings up to so many tokens: experts, messages."""
+        if self.bundle is None:
+            return self._named({"experts", *_MESSAGES}, most_tokens)
+        experts = self.bundle.experts_s(np.arange(most_tokens + 1, dtype=np.float64))
+        return np.asarray(experts + self._named(_MESSAGES, most_tokens))
+
+    @cached_property
+    def bundle(self) -> Bundle | None:
+        """The model's own measured layers, if there are any."""
+        return find_bundle(self.tables, self.model, self.sharding, (self.weight_dtype, self.kv_dtype))
+
+    def _named(self, names: set[str], most_tokens: int) -> Floats:
+        """Seconds of the kinds of calls so named by tokens, 0 where there are none."""
+        some = _sampled(most_tokens)
+        chosen = [call for call in self._calls if call.name in names]
+        seconds = np.sum([self._part(call, some).seconds for call in chosen], axis=0) if chosen else np.zeros(len(some))
+        found = np.interp(np.arange(most_tokens + 1), some, seconds)
+        found[0] = 0.0
+        return np.asarray(found)
 
     def _of_kernels(self, most_tokens: int, most_seqs: int) -> StepCosts:
         tokens, seqs = np.arange(most_tokens + 1, dtype=np.float64), np.arange(most_seqs + 1, dtype=np.float64)
@@ -130,16 +161,19 @@ class StepModel:
         decodes, cached = (axis.ravel() for axis in np.meshgrid(_DECODES[1:], _CACHED, indexing="ij"))
         generation = _total(self.decoding(decodes, cached)).reshape(len(_DECODES) - 1, len(_CACHED))
         generation = np.concatenate([np.zeros((1, len(_CACHED))), generation])
-        coordinate = np.array([chunk_coordinate(length) for length in _CHUNK.tolist()])
+        place = chunk_coordinate.taking(1e-5)
+        coordinate = np.array([place(length) for length in _CHUNK.tolist()])
         return Apart(_BATCH, coordinate, _PAST, context, _DECODES, _CACHED, generation)
 
     def _part(self, call: Call, rows: Floats) -> Part:
         match call:
             case Product():
-                dtype = self.head_dtype if call.of_sequences else self.weight_dtype
-                return self._counted(call.name, call.count, self.tables.query_gemm(dtype, rows, call.n, call.k))
+                number_format = self.head_dtype if call.of_sequences else product_format(self.weight_dtype, call.name)
+                found = self.tables.query_gemm(number_format, rows, call.n, call.k)
+                return self._counted(call.name, call.count, found)
             case Mixture():
-                found = self.tables.query_experts(self.weight_dtype, call.layer, rows * call.ranks)
+                number_format = expert_format(self.weight_dtype, self.tables.engine, self.tables.platform)
+                found = self.tables.query_experts(number_format, call.layer, rows * call.ranks)
                 return self._counted(call.name, call.count, found)
             case Message():
                 found = self.tables.query_message(call.op, rows * call.token_bytes, call.devices)
@@ -166,6 +200,17 @@ def head_format(model: Architecture, weight_format: str) -> str:
     """
     is_whole = dtype(weight_format).bytes >= _WHOLE_BYTES or model.file_layer_bytes is not None
     return weight_format if is_whole else "bf16"
+
+
+def product_format(weight_format: str, name: str) -> str:
+    """The format of a product: routers stay in 16 bits, and of checkpoints in MXFP4 all but the experts."""
+    return "bf16" if name == "router" or weight_format == "mxfp4" else weight_format
+
+
+def expert_format(weight_format: str, engine: str, platform: PlatformFacts) -> str:
+    """The format of the experts: TensorRT-LLM multiplies MXFP4 with activations in MXFP8 on devices with FP4 units."""
+    is_mixed = weight_format == "mxfp4" and engine == "trtllm" and "fp4" in platform.flops
+    return "mxfp4_mxfp8" if is_mixed else weight_format
 
 
 def _sampled(most: int) -> Floats:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from math import hypot
 from pathlib import Path
 
-from model.dtypes import dtype, peak_flops
+from model.dtypes import Dtype, dtype, peak_flops
 from model.roofline import CPU, SLOWEST_LINK
 from model.tables.kernels import ALL_REDUCE, MESSAGES, Rates
 from model.tables.sources import OTHER_FORMAT_SD, SIBLINGS
@@ -22,6 +22,9 @@ ROOFLINE_SD = 0.35
 """sd of log(measured / formula) where no fit says it."""
 _ANY_GPU = ""
 _SLOW_LINK = "slow link"
+_HALF = {"bf16", "fp16", "fp32"}
+_BESIDE_HALF = {"mxfp4"}
+"""Formats of weights beside 16-bit activations that devices with narrower units need not multiply so."""
 _FAST_LINK = 100e9
 """Bytes per second above which devices are joined by links of their own rather than by the host's bus."""
 
@@ -61,7 +64,16 @@ def rates_at(platform: PlatformFacts, op: str, number_format: str, cached_format
     peak = peak_flops(platform.flops, dtype("bf16") if _attends(op) else weights) * shares.flops
     link = (platform.link_bytes_s or SLOWEST_LINK) * shares.bandwidth
     bandwidth = platform.bandwidth_bytes_s * shares.bandwidth
-    return Rates(peak, bandwidth, shares.launch_s, weights.bytes, dtype(cached_format).bytes, link, shares.sd)
+    cached = dtype(cached_format).bytes
+    return Rates(peak, bandwidth, shares.launch_s, weights.bytes, cached, link, shares.sd, activation_bytes(weights))
+
+
+def activation_bytes(weights: Dtype) -> float:
+    """Bytes per activation that is multiplied with weights of a format: of those that keep activations in more bits,
+    what those take; wider ones than 16 bits are not counted."""
+    if weights.name in _BESIDE_HALF or weights.compute[0] in _HALF:
+        return 2.0
+    return 1.0 if weights.compute[0] in {"fp8", "int8"} else weights.bytes
 
 
 def like(platform: PlatformFacts, op: str) -> str:

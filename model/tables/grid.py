@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from model.compiled import njit
+from model.loops import loop
 from model.prediction import Floats
 from model.tables.answer import EXTRAPOLATED, INTERPOLATED, MEASURED, Codes
 
@@ -40,7 +40,7 @@ class Packed(NamedTuple):
     noise: float
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@loop(nogil=True, error_model="numpy")
 def look_up(
     table: Packed, which: Ints, a: Floats, b: Floats, c: Floats, d: Floats, waves: Floats
 ) -> tuple[Floats, Floats, Codes, Codes]:
@@ -87,7 +87,7 @@ def look_up(
     return seconds, sd, code, far
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@loop(nogil=True, error_model="numpy")
 def place(knots: Floats, first: int, end: int, at: float) -> tuple[int, float]:
     """(knot below, share of the way to the next): below 0 or above 1 beyond the outermost knots."""
     last = end - first - 1
@@ -102,30 +102,30 @@ def place(knots: Floats, first: int, end: int, at: float) -> tuple[int, float]:
     return low, (at - below) / (knots[first + low + 1] - below)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@loop(nogil=True, error_model="numpy")
 def _held(knot: int, share: float) -> tuple[int, float]:
     """The same place, or the nearest within the knots; on a knot the share is 0."""
     return (knot + 1, 0.0) if share >= 1.0 else (knot, max(share, 0.0))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@loop(nogil=True, error_model="numpy")
 def _way(share: float) -> float:
     """0 on a knot, 1 in the middle between two."""
     return 2.0 * min(share, 1.0 - share)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@loop(nogil=True, error_model="numpy")
 def _in_waves(low: float, at: float, high: float, waves: float) -> float:
     start = _steps(low * waves)
     return float((_steps(at * waves) - start) / (_steps(high * waves) - start))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@loop(nogil=True, error_model="numpy")
 def _steps(amount: float) -> float:
     return float((1.0 - UNEVEN) * amount + UNEVEN * np.ceil(amount))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@loop(nogil=True, error_model="numpy")
 def _between(
     values: Floats, corner: int, strides: tuple[int, int, int], shares: tuple[float, float, float, float]
 ) -> float:
@@ -137,7 +137,7 @@ def _between(
     return float(seconds)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@loop(nogil=True, error_model="numpy")
 def _cube(
     values: Floats, corner: int, strides: tuple[int, int, int], shares: tuple[float, float, float, float]
 ) -> float:
@@ -153,7 +153,7 @@ def _cube(
     return float((1.0 - u) * near + u * far)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@loop(nogil=True, error_model="numpy")
 def _filled(
     codes: Codes, corner: int, strides: tuple[int, int, int], shares: tuple[float, float, float, float]
 ) -> bool:

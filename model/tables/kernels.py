@@ -27,6 +27,8 @@ _PASSES = 5.0
 _RANKS = 16
 _MOST_LIKED = 0.8
 """How much likelier than the least liked expert the most liked one is, over their number."""
+_LEAST_EXPONENT = 1e-6
+"""Next to an exponent of 1 the power law's formula has 0/0."""
 ALL_HEADS = 0.0
 """The key `kv_heads` of slices in which every head has keys and values of its own."""
 
@@ -34,7 +36,8 @@ ALL_HEADS = 0.0
 @dataclass(frozen=True)
 class Rates:
     """What one device reaches: FLOP/s, bytes/s of its memory, seconds to launch a kernel; bytes per weight and per
-    cached number; bytes/s of the link between devices; sd of log(measured / formula) at all these."""
+    cached number; bytes/s of the link between devices; sd of log(measured / formula) at all these; bytes per activation
+    that is multiplied."""
 
     flops: float
     bandwidth: float
@@ -43,6 +46,7 @@ class Rates:
     cached: float = 2.0
     link: float = np.inf
     sd: float = 0.0
+    activation: float = 2.0
 
 
 Numbers = Floats | float
@@ -72,7 +76,7 @@ def _plain(_axis: int, values: Floats, _keys: Sequence[Numbers]) -> Floats:
 def _gemm(rates: Rates, _keys: Sequence[Numbers], arguments: Sequence[Floats]) -> Floats:
     m, n, k = arguments
     flops = 2.0 * _TILE * np.ceil(m / _TILE) * _TILE * np.ceil(n / _TILE) * k
-    data = n * k * rates.width + m * k * min(rates.width, 2.0) + 2.0 * m * n
+    data = n * k * rates.width + m * k * rates.activation + 2.0 * m * n
     return rates.launch_s + np.maximum(flops / rates.flops, data / rates.bandwidth)
 
 
@@ -146,6 +150,7 @@ def share_met(each: Floats, experts: Numbers, skew: Numbers) -> Floats:
     """Share of the experts that get a token when they get `each` on average; one is liked as a power law says."""
     rank = (np.arange(_RANKS) + 0.5) / _RANKS
     exponent = 1.0 - np.where(np.asarray(skew) == 0.0, 0.5, skew)[..., None]
+    exponent = np.where(np.abs(exponent) < _LEAST_EXPONENT, _LEAST_EXPONENT, exponent)
     most = np.maximum(_MOST_LIKED * np.asarray(experts, dtype=np.float64), 1.0)[..., None]
     liked = ((most**exponent - 1.0) * rank + 1.0) ** (1.0 / exponent)
     met = -np.expm1(-each[..., None] * liked / liked.mean(axis=-1, keepdims=True)).mean(axis=-1)

@@ -7,12 +7,13 @@ format, and last a roofline at rates that devices like this one reach. Each step
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 
 import numpy as np
 
 from model.dtypes import dtype as known_format
+from model.kept_tables import kept_table
 from model.prediction import Floats
 from model.tables.answer import INTERPOLATED, LEARNED, MEASURED, ROOFLINE, VERSION_PROXY, Answer
 from model.tables.ask import ask
@@ -34,6 +35,7 @@ from model.tables.kernels import (
 )
 from model.tables.pack import Table, pack
 from model.tables.rows import measured_rows
+from model.tables.said import say
 from model.tables.shapes import Experts, Heads, Latent
 from model.tables.sources import Choice, choose
 from perfdb.errors import UnknownNameError
@@ -42,6 +44,8 @@ from perfdb.operations import OperationSet, OperationTable
 
 Fetch = Callable[..., OperationTable]
 """`Store.operations`."""
+Key = tuple[str, str, str | None]
+"""An operation, its number format and that of the cache."""
 _NO_WAVES = np.empty(0)
 _PREFIX_SD = 0.08
 """Added where cached tokens before a prompt were never measured, and the formula says what they cost."""
@@ -59,9 +63,11 @@ class _Source:
 
 @dataclass(eq=False)
 class Tables:
-    """The tables of one platform and engine version (None: the newest); `warnings` say what stands in for what.
+    """The tables of one platform and engine version (None: the newest); `warnings` say what stands in for what, by
+    (operation, number format, that of the cache). Whoever is `model.tables.said.listening` hears those of what it asks.
 
-    `packed` may be shared by the tables of several versions: what one has read the others need not.
+    `packed` may be shared by the tables of several versions: what one has read the others need not. `identity` changes
+    whenever the measurements may have changed; with None nothing is kept on disk.
     """
 
     platform: PlatformFacts
@@ -69,9 +75,16 @@ class Tables:
     version: str | None
     sets: Sequence[OperationSet]
     fetch: Fetch
-    warnings: dict[str, str] = field(default_factory=dict)
+    identity: str | None = None
+    warnings: dict[Key, str] = field(default_factory=dict)
     packed: dict[tuple[str | None, ...], Table | None] = field(default_factory=dict)
-    _sources: dict[tuple[str, str, str | None], _Source] = field(default_factory=dict)
+    is_in_steps: bool = False
+    _sources: dict[Key, _Source] = field(default_factory=dict)
+
+    @cached_property
+    def in_steps(self) -> Tables:
+        """These tables for kernels that follow each other in a step: without those that hold the host's own time."""
+        return self if self.is_in_steps else replace(self, is_in_steps=True, warnings={}, _sources={})
 
     def query_gemm(self, dtype: str, m: Numbers, n: Numbers, k: Numbers, tp: int = 1) -> Answer:
         """A product of an m×k and a k×n matrix whose columns `tp` devices share.
@@ -210,21 +223,24 @@ class Tables:
         key = (kernel.op, dtype, kv_dtype)
         if key not in self._sources:
             self._sources[key] = self._found(kernel, dtype, kv_dtype)
+        if key in self.warnings:
+            say([self.warnings[key]])
         return self._sources[key]
 
     def _found(self, kernel: Kernel, dtype: str, kv_dtype: str | None) -> _Source:
         wanted = rates_of(self.platform, kernel.op, dtype, kv_dtype or "bf16")
-        choice = choose(self.sets, kernel.op, self.engine, self.version, dtype, kv_dtype)
+        choice = choose(self.sets, kernel.op, self.engine, self.version, dtype, kv_dtype, self.is_in_steps)
         if choice is None:
             return _Source(None, wanted, wanted, None)
         own = rates_of(self.platform, kernel.op, choice.dtype or dtype, choice.kv_dtype or "bf16")
         key = (self.platform.name, kernel.op, choice.engine, choice.version, choice.dtype, kv_dtype)
         if key not in self.packed:
-            self.packed[key] = self._pack(kernel, own, choice, kv_dtype)
+            pack = partial(self._pack, kernel, own, choice, kv_dtype)
+            self.packed[key] = kept_table(self.identity, (key, own), pack)
         packed = self.packed[key]
         if packed is None:
             return _Source(None, wanted, wanted, None)
-        self._say(kernel, dtype, choice)
+        self._note((kernel.op, dtype, kv_dtype), choice)
         return _Source(packed, own, wanted, choice)
 
     def _pack(self, kernel: Kernel, own: Rates, choice: Choice, kv_dtype: str | None) -> Table | None:
@@ -243,12 +259,13 @@ class Tables:
             return None
         return pack(rows.keys, rows.arguments, rows.seconds, partial(kernel.formula, own), kernel.coordinate)
 
-    def _say(self, kernel: Kernel, dtype: str, choice: Choice) -> None:
+    def _note(self, key: Key, choice: Choice) -> None:
         if choice.is_proxy or choice.is_sibling:
+            op, dtype, _ = key
             whose = f"{choice.engine} {choice.version or ''}".strip()
             asked = f"{self.engine} {self.version or ''}".strip()
-            self.warnings[kernel.op] = (
-                f"no {dtype} {kernel.op} of {asked} on {self.platform.name} was measured: "
+            self.warnings[key] = (
+                f"no {dtype} {op} of {asked} on {self.platform.name} was measured: "
                 f"that of {whose} in {choice.dtype} stands in"
             )
 

@@ -12,6 +12,7 @@ import numpy as np
 from model.architecture import resolve_model
 from model.dtypes import dtype as known_format
 from model.prediction import Floats
+from model.tables.distinct import distinct
 from model.tables.grid import Ints
 from model.tables.kernels import ALL_HEADS, EXPERTS, Kernel
 from model.tables.shapes import Latent, latent_of
@@ -67,14 +68,14 @@ def _preferred(names: np.ndarray, columns: list[Floats], seconds: Floats, kernel
     counts = Counter(names.tolist())
     if len(counts) < 2:
         return np.arange(len(names))
-    order = sorted(counts, key=lambda name: (str(name).endswith("eager"), -counts[name], str(name)))
-    usual = np.array([order.index(name) for name in names.tolist()], dtype=np.float64)
-    rank = seconds if kernel.op == EXPERTS.op else usual
-    place = np.zeros(len(names), np.int64)
-    for values in columns:
-        known, code = np.unique(values, return_inverse=True)
-        place = np.unique(place * len(known) + code, return_inverse=True)[1]
-    best = np.full(place.max() + 1, np.inf)
+    if kernel.op == EXPERTS.op:
+        rank = seconds
+    else:
+        order = sorted(counts, key=lambda name: (str(name).endswith("eager"), -counts[name], str(name)))
+        usual = {name: float(number) for number, name in enumerate(order)}
+        rank = np.array([usual[name] for name in names.tolist()])
+    first, place = distinct(columns, len(names))
+    best = np.full(len(first), np.inf)
     np.minimum.at(best, place, rank)
     return np.flatnonzero(rank == best[place])
 

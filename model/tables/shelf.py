@@ -28,17 +28,22 @@ class Shelf:
     _packed: dict[tuple[str | None, ...], Table | None] = field(default_factory=dict)
 
     def of(self, platform: PlatformFacts, engine: str, version: str | None) -> Tables | None:
-        """The tables of a platform and engine version (None: the newest), None where nothing was measured there."""
+        """The tables of a platform and engine version (None: the newest); where nothing was measured they answer by the
+        rates that ship with the product. None on a CPU: the roofline knows its threads and block formats."""
         key = (platform.name, engine, version)
         if key not in self._opened:
             self._opened[key] = self._open(platform, engine, version)
         return self._opened[key]
 
     def _open(self, platform: PlatformFacts, engine: str, version: str | None) -> Tables | None:
-        sets = self.sets_of(platform.name)
-        if not sets or platform.kind == "cpu":
+        if platform.kind == "cpu":
             return None
-        # compiled look-ups take their time to import: only where there is something to look up
+        # the tables' kernels take their time to import: only where steps are made of them
         from model.tables.library import Tables
 
-        return Tables(platform, engine, version, sets, self.fetch, packed=self._packed)
+        sets = self.sets_of(platform.name)
+        return Tables(platform, engine, version, sets, self.fetch, packed=self._packed, identity=self.identity)
+
+
+NO_TABLES = Shelf(lambda _platform: (), lambda **_filters: OperationTable({}, 0))
+"""Nothing was measured anywhere."""

@@ -8,9 +8,15 @@ from dataclasses import dataclass
 
 from perfdb.operations import OperationSet
 
-OTHER_VERSION_SD = 0.08
-OTHER_ENGINE_SD = 0.15
+_PATCH_SD, _RELEASE_SD, _MOST_SD = 0.03, 0.17, 0.75
+OTHER_ENGINE_SD = 0.53
+"""What holds nine tenths of the rows of half of the platforms of a public collection (37 pairs of versions, 138 of
+engines; see `tests/bench/version_distance.py`): 0.04, 0.21, 0.52 and 0.76 at 0.3, 1, 2 and 5 or more releases, 0.53
+between engines; on the other half 0.05, 0.16 and 1.03 (no pair is 2 apart), and 0.55. Some kernels did not change in
+five releases, others tenfold."""
 OTHER_FORMAT_SD = 0.25
+_CANDIDATES = 1e-3
+"""Below it two version numbers differ in their release candidates alone."""
 _LEAST_ROWS = 12
 """A table of fewer rows is not asked."""
 _ENGINES = ("sglang", "trtllm", "vllm", "nccl")
@@ -26,8 +32,16 @@ SIBLINGS = {
     "int4": ("bf16",),
     "nvfp4": ("fp8", "bf16"),
     "mxfp4": ("bf16",),
+    "int8_wo": ("int4", "bf16"),
+    "int4_fp8": ("int4", "fp8", "bf16"),
+    "nvfp4_wo": ("int4", "mxfp4", "bf16"),
+    "mxfp4_mxfp8": ("mxfp4", "fp8", "bf16"),
+    "fp32": ("bf16", "fp16"),
 }
 """Formats whose efficiency stands in for that of another, the likest first."""
+_HOST_BOUND = 4.0
+"""A table is taken for timed with the host's own time where its shortest latency is so many times another's: kernels
+take 2 to 20 µs where they were timed in graphs, and 55 to 160 µs in the tables of vLLM's block-scaled products."""
 _ALIKE = {("fp16", "bf16"), ("bf16", "fp16")}
 
 
@@ -52,10 +66,12 @@ def choose(
     version: str | None,
     number_format: str,
     cached_format: str | None,
+    in_steps: bool = False,
 ) -> Choice | None:
     """The best table for one kernel, None where no set holds anything near.
 
-    Without a version the newest of the engine is meant.
+    Without a version the newest of the engine is meant. In steps (`in_steps`) kernels follow each other without the
+    host: tables that hold its time are passed over where there are others.
     """
     if version is not None and not re.search(r"\d", version):
         version = None  # "latest" is the newest
@@ -65,26 +81,48 @@ def choose(
             s for s in usable if candidate in {s.dtype, None} and (cached_format is None or s.kv_dtype == cached_format)
         ]
         if found:
+            found = _without_host_time(found) if in_steps else found
             best = min(found, key=lambda s: _rank(s, engine, version))
             is_sibling = candidate != number_format and (number_format, candidate) not in _ALIKE
             return _choice(best, engine, version, is_sibling)
     return None
 
 
+def _without_host_time(sets: Sequence[OperationSet]) -> list[OperationSet]:
+    least = min((s.least_s for s in sets if s.least_s > 0), default=0.0)
+    return [s for s in sets if s.least_s <= _HOST_BOUND * least]
+
+
 def _choice(found: OperationSet, engine: str, version: str | None, is_sibling: bool) -> Choice:
     is_other = found.engine != engine and found.engine not in _LIBRARIES
     is_older = found.engine == engine and version is not None and found.engine_version != version
-    sd = OTHER_ENGINE_SD * is_other + OTHER_VERSION_SD * is_older + OTHER_FORMAT_SD * is_sibling
+    of_version = version_sd(distance(engine, found.engine_version, version)) if is_older else 0.0
+    sd = OTHER_ENGINE_SD * is_other + of_version + OTHER_FORMAT_SD * is_sibling
     return Choice(found.engine, found.engine_version, found.dtype, found.kv_dtype, sd, is_other or is_older, is_sibling)
 
 
+def version_sd(far: float) -> float:
+    """sd of the logarithm of what a kernel takes in one version over another so far away."""
+    return min(_PATCH_SD + _RELEASE_SD * far, _MOST_SD)
+
+
+def distance(engine: str | None, one: str | None, other: str | None) -> float:
+    """Releases between two versions: SGLang counts them by its third number, others by their second; ten candidates of
+    one release count as one."""
+    apart = abs(version_number(one) - version_number(other))
+    if apart < _CANDIDATES:
+        return apart * 1e5
+    return apart / (0.01 if engine == "sglang" else 1.0)
+
+
 def _rank(found: OperationSet, engine: str, version: str | None) -> tuple[float, ...]:
-    """Own engine first, then the nearest version, the newest where none is asked for; then the larger table."""
+    """Own engine first, then the nearest version, the newest of another engine or where none is asked for; then the
+    larger table."""
     name = found.engine or ""
     whose = -1 if name == engine else _ENGINES.index(name) if name in _ENGINES else len(_ENGINES)
-    number = version_number(found.engine_version)
-    distance = -number if version is None else abs(number - version_number(version))
-    return whose, float(found.engine_version != version), distance, -found.rows
+    if version is None or name != engine:
+        return whose, 0.0, -version_number(found.engine_version), -found.rows
+    return whose, float(found.engine_version != version), distance(name, found.engine_version, version), -found.rows
 
 
 def version_number(text: str | None) -> float:

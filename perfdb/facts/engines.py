@@ -94,6 +94,19 @@ def _engine(
 
 _P = EngineParameter
 
+_DRAFTS = (
+    _P(
+        "acceptance_rate",
+        0.7,
+        role="acceptance",
+        meaning="share of drafted tokens that are right: of the models, no flag",
+    ),
+    _P(
+        "draft_layers", 1, role="draft_layers", meaning="layers that draft: 1 for MTP and EAGLE, 0 for n-grams; no flag"
+    ),
+)
+"""What speculative decoding yields depends on the models: said here, since no flag says it."""
+
 ENGINES: dict[str, EngineFacts] = {
     facts.name: facts
     for facts in (
@@ -139,6 +152,10 @@ ENGINES: dict[str, EngineFacts] = {
             _P("num_gpu_blocks_override", None, role="kv_blocks", meaning="blocks of the KV cache, as its log tells"),
             _P("enable_prefix_caching", True, role="prefix_caching", meaning="reuse the KV cache of common prefixes"),
             _P("long_prefill_token_threshold", 0, role="prefill_threshold", meaning="most tokens of one prompt a step"),
+            _P("enforce_eager", False, role="eager", meaning="no CUDA graphs"),
+            _P("num_speculative_tokens", 0, role="draft_tokens", meaning="tokens drafted a step (speculative_config)"),
+            *_DRAFTS,
+            _P("async_scheduling", None, role="async_scheduling", meaning="decide a step while another runs; None: no"),
             _P("scheduling_policy", "fcfs", role="policy", meaning="who goes first: fcfs or priority"),
             aliases=("vLLM",),
             counted_small=("a100", "a800"),
@@ -146,13 +163,13 @@ ENGINES: dict[str, EngineFacts] = {
         _engine(
             "sglang",
             False,
-            "SGLang server arguments, docs.sglang.ai",
+            "SGLang server arguments, docs.sglang.ai; defaults of 0.5.9, srt/server_args.py",
             _P("tp_size", 1, role="tp", meaning="devices that share each layer"),
             _P("pp_size", 1, role="pp", meaning="groups of layers"),
             _P("dp_size", 1, role="dp", meaning="replicas, or ranks of attention under enable_dp_attention"),
             _P("ep_size", 1, role="ep", meaning="devices over which whole experts are spread"),
             _P("enable_dp_attention", False, role="dp_attention", meaning="dp_size ranks share tp_size devices"),
-            _P("max_running_requests", 256, role="max_num_seqs", meaning="sequences in one step"),
+            _P("max_running_requests", 2048, role="max_num_seqs", meaning="sequences in one step"),
             _P(
                 "chunked_prefill_size",
                 2048,
@@ -163,6 +180,22 @@ ENGINES: dict[str, EngineFacts] = {
             _P("mem_fraction_static", 0.88, role="memory_fraction", meaning="share of device memory"),
             _P("kv_cache_dtype", "auto", role="kv_dtype", meaning="dtype of the KV cache"),
             _P("quantization", None, role="weight_dtype", meaning="quantisation of the weights"),
+            _P("max_prefill_tokens", 16384, role="prefill_tokens", meaning="tokens of all prompts in one step"),
+            _P("max_total_tokens", None, role="kv_tokens", meaning="tokens of the KV cache, as its log tells"),
+            _P("page_size", 1, role="block_size", meaning="tokens in a page of the KV cache"),
+            _P("disable_radix_cache", False, role="no_prefix_caching", meaning="compute common prefixes anew"),
+            _P("enable_mixed_chunk", False, role="mixed_chunk", meaning="decode along with the parts of a prompt"),
+            _P("disable_overlap_schedule", False, role="no_overlap", meaning="decide on a step after the last one"),
+            _P("schedule_policy", "fcfs", role="policy", meaning="who goes first: fcfs, lpm (longest prefix) or lof"),
+            _P(
+                "schedule_conservativeness",
+                1.0,
+                role="conservativeness",
+                meaning="how much of the tokens to come must fit before a prompt is let in",
+            ),
+            _P("disable_cuda_graph", False, role="eager", meaning="no CUDA graphs"),
+            _P("speculative_num_steps", 0, role="draft_tokens", meaning="tokens drafted a step, in one chain"),
+            *_DRAFTS,
             _P("context_length", None, role="max_model_len", meaning="longest sequence"),
             aliases=("SGLang",),
         ),
@@ -176,6 +209,9 @@ ENGINES: dict[str, EngineFacts] = {
             _P(
                 "enable_attention_dp", False, role="dp_attention", meaning="every device attends to requests of its own"
             ),
+            _P("max_draft_len", 0, role="draft_tokens", meaning="tokens drafted a step (speculative_config)"),
+            *_DRAFTS,
+            _P("enable_block_reuse", True, role="prefix_caching", meaning="reuse the KV cache of common prefixes"),
             _P("max_batch_size", 2048, role="max_num_seqs", meaning="sequences in one step"),
             _P("max_num_tokens", 8192, role="max_num_batched_tokens", meaning="tokens in one step"),
             _P("kv_cache_free_gpu_memory_fraction", 0.9, role="memory_fraction", meaning="share of free memory for KV"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from perfdb.batch import OperationFile
 from perfdb.errors import UnknownNameError
-from perfdb.facts.engines import engine
+from perfdb.facts.engines import kernels_of
 from perfdb.facts.platforms import canonical_platform
 from perfdb.operations import DTYPE_BYTES, OPERATIONS, TEXTS, canonical_dtype
 from perfdb.store.op_source import Relation, quoted
@@ -22,15 +22,9 @@ GROUP = ("platform", "engine", "engine_version", "op")
 """Records are the same only within one value of these."""
 
 
-_LIBRARIES = frozenset({"nccl", "oneccl", "rccl"})
-"""What runs collectives where no engine does."""
-
-
 def _engine(word: str) -> str | None:
-    if word.lower() in _LIBRARIES:
-        return word.lower()
     try:
-        return engine(word).name
+        return kernels_of(word)
     except UnknownNameError:
         return None
 

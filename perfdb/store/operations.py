@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from perfdb.kept import Arrays, as_text, from_text
 from perfdb.operations import ARGUMENTS, TEXTS, VALUES, OperationSet, OperationTable
 from perfdb.store.connect import Database
-from perfdb.store.unchanged import identity_of
+from perfdb.store.unchanged import identity_of, kept_with
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
@@ -56,17 +59,53 @@ def operation_sets(database: Database, platform: str) -> tuple[OperationSet, ...
     with _kept_guard:
         if key in _sets:
             return _sets[key]
-    names = ", ".join(_SETS)
-    with database.reading() as connection:
-        rows = connection.execute(
-            f"SELECT {names}, count(*) FROM op_measurements WHERE platform = ? GROUP BY ALL ORDER BY ALL", [platform]
-        ).fetchall()
-    found = tuple(OperationSet(*row) for row in rows)
+    found = kept_with(
+        database.path, f"sets of {platform}", lambda: _read_sets(database, platform), _sets_as_text, _sets_from_text
+    )
     with _kept_guard:
         _sets[key] = found
         while len(_sets) > _MOST_SETS:
             _sets.popitem(last=False)
     return found
+
+
+def tables_identity(database: Database) -> str:
+    """What changes whenever an operation table does, but not with the measured runs; see `Store.tables_identity`."""
+    return kept_with(
+        database.path,
+        "identity",
+        lambda: _read_state(database),
+        lambda found: {"identity": as_text(found)},
+        lambda arrays: str(from_text(arrays["identity"])),
+    )
+
+
+def _read_state(database: Database) -> str:
+    """A digest of the files that the rows are from, how they were read, and the latencies of each."""
+    with database.reading() as connection:
+        rows = connection.execute(
+            """SELECT content_hash, settings, importer_version, many, latencies FROM (
+                   SELECT source_id, count(*) AS many, bit_xor(hash(source_row, latency_s)) AS latencies
+                   FROM op_measurements GROUP BY source_id) LEFT JOIN sources USING (source_id) ORDER BY ALL"""
+        ).fetchall()
+    return hashlib.sha256(repr(rows).encode()).hexdigest()
+
+
+def _read_sets(database: Database, platform: str) -> tuple[OperationSet, ...]:
+    wanted = ", ".join([*_SETS, "count(*)", "min(latency_s)"])
+    with database.reading() as connection:
+        rows = connection.execute(
+            f"SELECT {wanted} FROM op_measurements WHERE platform = ? GROUP BY ALL ORDER BY ALL", [platform]
+        ).fetchall()
+    return tuple(OperationSet(*row) for row in rows)
+
+
+def _sets_as_text(found: tuple[OperationSet, ...]) -> Arrays:
+    return {"sets": as_text([astuple(one) for one in found])}
+
+
+def _sets_from_text(arrays: Arrays) -> tuple[OperationSet, ...]:
+    return tuple(OperationSet(*row) for row in from_text(arrays["sets"]))
 
 
 def _read(connection: Connection, wanted: Mapping[str, str | None]) -> OperationTable:
@@ -80,12 +119,13 @@ def _read(connection: Connection, wanted: Mapping[str, str | None]) -> Operation
         values,
     )
     said = connection.execute(
-        f"""SELECT s.path, {", ".join((*TEXTS, *_NUMBERS))}
+        f"""SELECT s.path, said.source_id, {", ".join((*TEXTS, *_NUMBERS))}
             FROM said LEFT JOIN sources s USING (source_id) ORDER BY place"""
     )
-    known = dict(zip(("source", *TEXTS, *_NUMBERS), zip(*said.fetchall(), strict=True), strict=False))
+    known = dict(zip(("source", "source_id", *TEXTS, *_NUMBERS), zip(*said.fetchall(), strict=True), strict=False))
     numbers = [name for name in _NUMBERS if any(known.get(name, ()))]
-    same = " AND ".join(f"o.{name} IS NOT DISTINCT FROM said.{name}" for name in ("source_id", *TEXTS))
+    differing = [name for name in ("source_id", *TEXTS) if len(set(known.get(name, ()))) > 1]
+    same = " AND ".join(f"o.{name} IS NOT DISTINCT FROM said.{name}" for name in differing) or "true"
     found = connection.execute(
         f"""SELECT said.place, {"".join(f"{_sql(name)} AS {name}, " for name in numbers)}
             FROM op_measurements o JOIN said ON {same} WHERE {_condition("o.", wanted)}

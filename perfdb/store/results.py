@@ -8,20 +8,27 @@ import numpy as np
 import numpy.typing as npt
 
 from perfdb.batch import CONTEXT
+from perfdb.kept import Arrays, as_text, from_text
 from perfdb.metrics import METRICS, Statistic
 from perfdb.store.arrays import as_arrays
 from perfdb.store.connect import Database
 from perfdb.store.staging import REAL, WHOLE
+from perfdb.store.unchanged import kept_with
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
 _NUMBERS = (*WHOLE, *REAL, "measured_at")
+_PLACES, _TEXTS = ".places", ".texts"
 _PLAIN = (Statistic.VALUE, Statistic.MEAN)
 
 
 def results(database: Database) -> dict[str, npt.NDArray[Any]]:
     """Every operating point as columns of length n; see `Store.results`."""
+    return kept_with(database.path, "results", lambda: _read(database), _encoded, _decoded)
+
+
+def _read(database: Database) -> dict[str, npt.NDArray[Any]]:
     context = [f"p.{name}" for name in CONTEXT if name != "measured_at"]
     with database.reading() as connection:
         found = connection.execute(
@@ -37,6 +44,32 @@ def results(database: Database) -> dict[str, npt.NDArray[Any]]:
     for name in METRICS:
         columns[name] = values.pop(name, np.full(len(ids), np.nan))
     return {**columns, **values}
+
+
+def _encoded(columns: dict[str, npt.NDArray[Any]]) -> Arrays:
+    """Texts as places among those that occur: few do."""
+    arrays: dict[str, npt.NDArray[Any]] = {"order": as_text(list(columns))}
+    for name, values in columns.items():
+        if values.dtype != object:
+            arrays[name] = values
+            continue
+        place: dict[object, int] = {}
+        arrays[f"{name}{_PLACES}"] = np.array([place.setdefault(v, len(place)) for v in values.tolist()], np.int32)
+        arrays[f"{name}{_TEXTS}"] = as_text(list(place))
+    return arrays
+
+
+def _decoded(arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
+    return {
+        name: arrays[name] if name in arrays else _objects(from_text(arrays[name + _TEXTS]))[arrays[name + _PLACES]]
+        for name in from_text(arrays["order"])
+    }
+
+
+def _objects(values: list[object]) -> npt.NDArray[np.object_]:
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column
 
 
 def _values(connection: Connection, ids: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.float64]]:

@@ -35,6 +35,7 @@ from perfdb.store.coverage import Coverage
 from perfdb.store.merge import MergeCounts
 from perfdb.store.query import Table
 from perfdb.store.sources import known, stored_sources
+from perfdb.store.unchanged import Identity, identity_of
 
 
 class Store:
@@ -52,6 +53,11 @@ class Store:
         self._wait_s = wait_s
         self._on_wait = on_wait
         self._database = Database(self.path, wait_s, on_wait)
+
+    @property
+    def identity(self) -> Identity:
+        """What changes whenever the database does."""
+        return identity_of(self.path)
 
     def seen(self, content_hashes: Collection[str]) -> dict[str, ImportCounts]:
         """Content hash (of bytes and settings) -> what the first import of it counted; without those never imported."""
@@ -131,6 +137,10 @@ class Store:
     def operation_sets(self, platform: str) -> tuple[OperationSet, ...]:
         """Which operation tables there are of a platform; kept until the database changes, as they are."""
         return operations.operation_sets(self._database, platform)
+
+    def tables_identity(self) -> str:
+        """What changes whenever an operation table does, but not with the measured runs; equal for equal tables."""
+        return operations.tables_identity(self._database)
 
     def open_run(self, name: str, task_key: str, task: Mapping[str, object]) -> str:
         """The id of the run of `task_key`, a new one where there is none; a finished run is open again."""

@@ -56,7 +56,7 @@ def capacity(
     values = {name: typed_list(text, f"--set {name}") for name, text in pairs(sets, "--set").items()}
     load, traffic = asked_traffic(isl, osl, workload, by == "rate", method == "simulate")
     question = question_of(
-        WhatIf(model, platform, engine, load.workload, values), traffic, by, parse_slos(slo),
+        WhatIf(model, platform, engine, load.workload, values, reused=load.reused), traffic, by, parse_slos(slo),
         requests=requests if method == "simulate" else None, seed=seed, devices=devices, total_rate=total_rate,
         efficiency=efficiency, usd_per_hour=usd_per_hour,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from servecast.options import DEFAULT_DB, Db, Json, Sets, Wait, open_store, pair
 def simulate(
     model: Annotated[str | None, typer.Option("--model", help="A known name, or a folder with config.json.")] = None,
     platform: Annotated[str | None, typer.Option("--platform", help="An accelerator, or local.")] = None,
-    engine: Annotated[str, typer.Option("--engine", help="Whose scheduler and kernels: vllm, vllm:0.24.0.")] = "vllm",
+    engine: Annotated[str, typer.Option("--engine", help="Whose scheduler and kernels: sglang, vllm:0.24.0.")] = "vllm",
     trace: Annotated[
         Path | None,
         typer.Option("--trace", help="Requests with their times: docs/traffic.md names the formats."),
@@ -37,7 +37,7 @@ def simulate(
     wait: Wait = 30.0,
     json: Json = False,
 ) -> None:
-    """Serve requests in simulated time with vLLM's scheduling, and print the latencies that users would see."""
+    """Serve requests in simulated time as vLLM or SGLang would, and print the latencies that users would see."""
     from perfdb.errors import InputError
     from servecast.output import emit_json
     from servecast.simulating import Simulation, decide, say_simulation, scenario_of

@@ -27,8 +27,29 @@ def whatif(
     devices: Annotated[
         int | None, typer.Option("--devices", min=1, help="Devices; else tp x pp x dp of the config.")
     ] = None,
+    prefix_tokens: Annotated[
+        float | None, typer.Option("--prefix-tokens", min=0, help="Tokens that all prompts begin with, for the cache.")
+    ] = None,
     sets: Annotated[
         list[str] | None, typer.Option("--set", metavar="K=V1,V2", help="A parameter and its values; repeatable.")
+    ] = None,
+    mode: Annotated[
+        str, typer.Option("--mode", help="agg; disagg: prefill and decode on devices of their own; or both, compared.")
+    ] = "agg",
+    decode: Annotated[
+        str | None, typer.Option("--decode", help="The decode pool's accelerator, where it is another.")
+    ] = None,
+    link: Annotated[
+        float | None, typer.Option("--link", help="GB/s from a device of one pool to one of the other.")
+    ] = None,
+    efficiency: Annotated[
+        float | None, typer.Option("--efficiency", help="What a replica serves beside others, over alone; else 1.")
+    ] = None,
+    router_limit: Annotated[
+        float | None, typer.Option("--router-limit", help="Most requests per second that the router passes on.")
+    ] = None,
+    slo: Annotated[
+        str | None, typer.Option("--slo", help="Bounds that count with --mode both: ttft_s<0.5,tpot_s<0.05.")
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Where the time of the best config goes, kernel by kernel.")
@@ -36,21 +57,31 @@ def whatif(
     top: Annotated[
         int | None, typer.Option("--top", min=1, help="Only so many configs, the best throughput first.")
     ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Write a page with the configs as points.")] = None,
     db: Db = DEFAULT_DB,
     wait: Wait = 30.0,
     json: Json = False,
 ) -> None:
-    """Predict latency and throughput, with 90 % intervals, for one config or the product of all values given."""
+    """Predict latency and throughput, with 90 % intervals, for one config or the product of all values given.
+
+    With two pools, --set tp=1,2 counts for both, --set prefill.tp=4 and decode.replicas=2 (workers) for one of them.
+    """
     from servecast.asked_load import asked_load
+    from servecast.modes import answer_in_mode, mode_of
     from servecast.output import emit_json
-    from servecast.whatif import MOST_LINES, WhatIf, say_whatif
-    from servecast.whatif import whatif as answer_whatif
+    from servecast.whatif import MOST_LINES, WhatIf, best_rows
 
     values = {name: typed_list(text, f"--set {name}") for name, text in pairs(sets, "--set").items()}
-    load = asked_load(isl, osl, workload, concurrency, rate, batch)
-    most = top or (None if json else MOST_LINES)
-    answer = answer_whatif(
-        WhatIf(model, platform, engine, load.workload, values, devices), open_store(db, wait), explain, most
-    )
+    load = asked_load(isl, osl, workload, concurrency, rate, batch, prefix_tokens)
+    flags = {"efficiency": efficiency, "router_limit": router_limit, "link": link}
+    chosen = mode_of(mode, devices, flags, decode, slo or "")
+    asked = WhatIf(model, platform, engine, load.workload, values, devices, load.reused)
+    most = top or (None if json or plot else MOST_LINES)
+    answer, say = answer_in_mode(asked, open_store(db, wait), chosen, explain, most)
     answer |= load.said()
-    emit_json(answer) if json else say_whatif(answer)
+    if plot is not None:
+        from servecast.report.whatif_page import write_whatif_page
+
+        write_whatif_page(answer, f"{model} on {platform}, {engine}", plot)
+        answer = answer if json else {**answer, "rows": best_rows(answer["rows"], MOST_LINES)}
+    emit_json(answer) if json else say(answer)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import os
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from perfdb.errors import FileError
 from servecast.output import cell_text, config_text, seconds_text
-
-_BLUE, _GREY, _ORANGE, _RED = "#2563eb", "#c3c9d4", "#ea580c", "#dc2626"
+from servecast.report.axes import BLUE, GREY, ORANGE, RED, log_ticks, write_whole
 
 
 def write_page(document: dict[str, Any], path: Path) -> None:
@@ -25,12 +21,7 @@ def write_page(document: dict[str, Any], path: Path) -> None:
     environment = Environment(loader=PackageLoader("servecast.report"), autoescape=True, trim_blocks=True)
     environment.filters |= {"cell": cell_text, "config": config_text, "duration": seconds_text}
     html = environment.get_template("page.html").render(d=document, plots=_plots(document), labels=_labels(document))
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(html, encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as error:
-        raise FileError(f"{path}: the page cannot be written ({error.strerror})") from None
+    write_whole(html, path)
 
 
 def _labels(document: dict[str, Any]) -> dict[str, str]:
@@ -59,8 +50,8 @@ def _figure(document: dict[str, Any], x: str, y: str) -> Any:
     for trace in (_predicted(document, x, y), _measured(document, x, y), _frontier(document, x, y)):
         figure.add_trace(trace)
     for name, entry, colour, symbol in (
-        ("baseline", document["baseline"], _RED, "square"),
-        ("knee", document["knee"], _ORANGE, "star"),
+        ("baseline", document["baseline"], RED, "square"),
+        ("knee", document["knee"], ORANGE, "star"),
     ):
         if entry:
             figure.add_trace(_single(name, entry, (x, y), colour, symbol))
@@ -69,23 +60,11 @@ def _figure(document: dict[str, Any], x: str, y: str) -> Any:
         height=460,
         margin={"l": 60, "r": 20, "t": 30, "b": 50},
         legend={"orientation": "h", "y": 1.08},
-        xaxis={"title": labels[x], "type": "log", **_ticks(figure, "x")},
-        yaxis={"title": labels[y], "type": "log", **_ticks(figure, "y")},
+        xaxis={"title": labels[x], "type": "log", **log_ticks(figure, "x")},
+        yaxis={"title": labels[y], "type": "log", **log_ticks(figure, "y")},
         hoverlabel={"align": "left"},
     )
     return figure
-
-
-def _ticks(figure: Any, axis: str) -> dict[str, list[Any]]:
-    """Ticks at 1, 2 and 5 of each decade that is shown, all nine in a narrow range: full numbers, never lone digits."""
-    shown = [value for trace in figure.data for value in trace[axis] if value]
-    if not shown:
-        return {}
-    low, high = min(shown), max(shown)
-    steps = (1, 2, 5) if high > 8 * low else (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
-    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    values = [step * 10.0**decade for decade in decades for step in steps]
-    return {"tickvals": values, "ticktext": [cell_text(value) for value in values]}
 
 
 def _hover(config: dict[str, object]) -> str:
@@ -101,7 +80,7 @@ def _predicted(document: dict[str, Any], x: str, y: str) -> Any:
         y=grid["values"][y],
         mode="markers",
         name=f"predicted ({len(grid['configs'])} configs)",
-        marker={"color": _GREY, "size": 5},
+        marker={"color": GREY, "size": 5},
         text=[_hover(config) for config in grid["configs"]],
         hovertemplate="predicted<br>%{x:.3g}, %{y:.3g}<br>%{text}<extra></extra>",
     )
@@ -116,7 +95,7 @@ def _measured(document: dict[str, Any], x: str, y: str) -> Any:
         y=[e["actual"][y] for e in done],
         mode="markers",
         name="measured",
-        marker={"color": _BLUE, "size": 9, "opacity": 0.6},
+        marker={"color": BLUE, "size": 9, "opacity": 0.6},
         text=[f"#{e['index']} {e['selection_reason']}<br>{_hover(e['config'])}" for e in done],
         hovertemplate="measured<br>%{x:.3g}, %{y:.3g}<br>%{text}<extra></extra>",
     )
@@ -131,7 +110,7 @@ def _frontier(document: dict[str, Any], x: str, y: str) -> Any:
         y=[entry["actual"][y] for entry in front],
         mode="markers",
         name=f"measured frontier ({len(front)})",
-        marker={"color": _BLUE, "size": 13, "line": {"color": "#1e3a8a", "width": 2}},
+        marker={"color": BLUE, "size": 13, "line": {"color": "#1e3a8a", "width": 2}},
         text=[_hover(entry["config"]) for entry in front],
         hovertemplate="on the frontier<br>%{x:.3g}, %{y:.3g}<br>%{text}<extra></extra>",
     )

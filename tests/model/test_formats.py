@@ -22,9 +22,13 @@ from perfdb.records import Arrival, Grid, Workload
         ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "fp8_block"),
         ({"quant_method": "fp8", "activation_scheme": "static"}, "fp8"),
         ({"quant_method": "fp8", "weight_block_size": None}, "fp8"),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "nvfp4"),
+        ({"quant_method": "modelopt", "quant_algo": "FP8"}, "fp8"),
+        ({"quant_method": "modelopt", "quant_algo": "W4A8_AWQ"}, "int4_fp8"),
+        ({"quant_method": "modelopt"}, "fp8"),
     ],
 )
-def test_weights_scaled_by_block_are_told_from_others(
+def test_a_checkpoint_says_how_its_weights_are_scaled(
     quantised: dict[str, object], wanted: str, tmp_path: Path
 ) -> None:
     """Kernels of the two take up to six times each other's time."""

@@ -61,3 +61,19 @@ def test_a_block_holds_a_whole_number_of_tokens(size: float) -> None:
 def test_an_fp8_cache_holds_twice_the_sequences() -> None:
     half, full = (account("meta-llama/Llama-3.1-8B", "h100_sxm", kv_cache_dtype=name) for name in ("fp8", "auto"))
     assert np.floor(half.blocks / full.blocks).item() == 2
+
+
+def test_each_engine_means_its_own_fraction() -> None:
+    """vLLM's and SGLang's is of all memory (SGLang's activations stand outside), TensorRT-LLM's of what is left."""
+    load = load_of(LOAD, 1)
+    model, place = resolve_model("meta-llama/Llama-3.1-8B"), platform("h100_sxm")
+
+    def kv(name: str) -> float:
+        grid = Grid.of([{engine(name).parameter("memory_fraction").name: 0.5}])
+        found = memory(points_of(model, place, engine(name), 1, grid, load))
+        return (found.available - found.weights - found.overhead).item()
+
+    half = 0.5 * place.memory_bytes * 0.98
+    assert kv("trtllm") > kv("sglang") > kv("vllm")
+    assert kv("sglang") == pytest.approx(half - 2 * 8.03e9, rel=0.05)
+    assert kv("trtllm") == pytest.approx(half - 8.03e9, rel=0.1)

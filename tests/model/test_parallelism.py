@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.architecture import Architecture, resolve_model
-from model.knobs import Points, points_of
+from model.feasibility import feasibility
+from model.knobs import points_of
 from model.load import load_of
 from model.memory import memory
 from model.ops import StepLoad, operations
+from model.points import Points
 from model.serving import serve
 from model.steps.layers import Message, Mixture, Sharding, calls
-from perfdb.errors import InputError
 from perfdb.facts.engines import engine
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid, Scalar, Workload
@@ -59,6 +60,20 @@ def test_ranks_of_a_dense_model_are_replicas() -> None:
     assert (found["dp"], found["attention_dp"], found["ep"]) == (4, 1, 1)
 
 
+@pytest.mark.parametrize(
+    ("served_by", "params", "tp", "dp"),
+    [
+        ("vllm", {"tensor_parallel_size": 2, "data_parallel_size": 4}, 2, 4),
+        ("sglang", {"tp_size": 8, "dp_size": 4, "enable_dp_attention": True}, 2, 4),
+        ("trtllm", {"tp_size": 4, "enable_attention_dp": True}, 1, 4),
+    ],
+)
+def test_every_way_to_replicate_a_dense_model_fits(served_by: str, params: dict[str, Scalar], tp: int, dp: int) -> None:
+    found = points(served_by, DENSE, **params)
+    assert (sizes(found)["tp"], sizes(found)["dp"]) == (tp, dp)
+    assert feasibility(found, memory(found))[0].all()
+
+
 def test_sglang_divides_its_limits_among_its_ranks() -> None:
     found = points(
         "sglang", tp_size=8, dp_size=4, enable_dp_attention=True, max_running_requests=256, chunked_prefill_size=8192
@@ -67,16 +82,21 @@ def test_sglang_divides_its_limits_among_its_ranks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("params", "where"),
+    ("params", "why"),
     [
-        ({"tp_size": 8, "ep_size": 3}, "ep"),
-        ({"tp_size": 8, "dp_size": 3, "enable_dp_attention": True}, "dp"),
-        ({"tp_size": 512, "ep_size": 512}, "ep"),
+        ({"tp_size": 8, "ep_size": 3}, "256 experts on 8 devices cannot be spread over ep 3"),
+        ({"tp_size": 8, "dp_size": 3, "enable_dp_attention": True}, "8 devices cannot be divided among 3 ranks"),
+        ({"tp_size": 512, "ep_size": 512}, "128 attention heads cannot be divided"),
+        ({"tp_size": 8, "ep_size": 8}, None),
     ],
 )
-def test_what_cannot_be_divided_is_refused(params: dict[str, Scalar], where: str) -> None:
-    with pytest.raises(InputError, match=f"parameter for {where}: the value"):
-        points("sglang", **params)
+def test_what_cannot_be_divided_is_infeasible_with_its_reason(params: dict[str, Scalar], why: str | None) -> None:
+    """A row of a sweep, not the whole sweep."""
+    found = points("sglang", **params)
+    feasible, reasons = feasibility(found, memory(found))
+    assert feasible[0] == (why is None)
+    assert (why or "") in reasons.get(0, "")
+    assert np.isfinite(serve(found, np.ones(1)).metrics["e2e_s"]).all()
 
 
 def test_experts_of_all_ranks_are_held_once() -> None:

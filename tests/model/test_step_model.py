@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from model.architecture import Architecture, resolve_model
 from model.feasibility import feasibility
-from model.knobs import Points, points_of
+from model.knobs import points_of
 from model.load import load_of
 from model.memory import GIB, kv_bytes_per_token, memory
 from model.ops import Kind, StepLoad, operations
+from model.points import Points
 from model.roofline import GPU
 from model.step import operation_s, step
 from model.steps.overheads import overheads
@@ -203,7 +204,7 @@ def test_more_memory_never_makes_a_config_infeasible(factor: float, tp: int, len
 
 def test_defaults_come_from_the_engine_and_silence_means_all_devices() -> None:
     found = points(devices=4)
-    assert (found.tp[0], found.max_num_seqs[0], found.max_num_batched_tokens[0]) == (4, 256, 2048)
+    assert (found.tp[0], found.max_num_seqs[0], found.max_num_batched_tokens[0]) == (4, 1024, 8192)
     assert points(devices=4, tensor_parallel_size=2).devices[0] == 2
     assert points(devices=4, tensor_parallel_size=1).devices[0] == 1
     assert points(devices=4, tensor_parallel_size=None).devices[0] == 4

@@ -167,7 +167,7 @@ def test_sliding_layers_alternate_in_gemma_2() -> None:
         ("Llama-4-Scout-17B-16E", "meta-llama/Llama-4-Scout-17B-16E-Instruct"),
         ("Mixtral-8x22B-Instruct-v0.1", "mistralai/Mixtral-8x22B-v0.1"),
         ("mistralai/Mistral-7B-Instruct-v0.2", "mistralai/Mistral-7B-Instruct-v0.2"),
-        ("meta-llama/Llama-3.1-8B-Instruct-FP8", None),
+        ("meta-llama/Llama-3.1-8B-Instruct-AWQ", None),
         ("nobody/nothing", None),
         ("", None),
     ],

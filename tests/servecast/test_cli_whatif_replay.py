@@ -42,6 +42,45 @@ def test_it_is_explained_where_the_time_of_the_best_config_goes(cli):
     assert "generation_attention" in shown
 
 
+@pytest.mark.parametrize(
+    "served_by", [["--platform", "h100_sxm", "--engine", "vllm"], ["--platform", "local", "--engine", "llamacpp"]]
+)
+def test_what_is_explained_is_what_was_predicted(cli, served_by):
+    """With an empty database too, on a GPU and on this CPU: one sequence's token is one step, and what a token adds."""
+    one = ["--isl", "8", "--osl", "512", "--concurrency", "1"]
+    answer = cli.json("whatif", "--model", "meta-llama/Llama-3.1-8B", *served_by, *one, "--explain")
+    step = sum(part["seconds"] for part in answer["explain"]["decode"])
+    assert answer["rows"][0]["tpot_s"]["mean"] == pytest.approx(step, rel=0.05)
+
+
+def test_what_prompts_have_in_common_is_not_computed_again(cli):
+    grid = [*WHATIF, "--isl", "4096", "--osl", "64", "--concurrency", "8", "--set", "enable_prefix_caching=true,false"]
+    cached, plain = (row["ttft_s"]["mean"] for row in cli.json(*grid, "--prefix-tokens", "3500")["rows"])
+    assert cached < plain / 2
+    assert plain == pytest.approx(cli.json(*grid)["rows"][0]["ttft_s"]["mean"])
+
+
+def test_prefixes_of_a_workload_file_count_too(cli, tmp_path):
+    (tmp_path / "w.yaml").write_text(
+        "lengths: D(4096,64)\nconcurrency: 8\nprefixes: {share: 1.0, count: 1, skew: 0, tokens: [3500, 3500]}\n"
+    )
+    found = cli.json(*WHATIF, "--workload", str(tmp_path / "w.yaml"))
+    told = cli.json(*WHATIF, "--isl", "4096", "--osl", "64", "--concurrency", "8", "--prefix-tokens", "3500")
+    assert found["rows"][0]["ttft_s"]["mean"] == pytest.approx(told["rows"][0]["ttft_s"]["mean"], rel=0.02)
+    assert "not_modelled" not in found
+
+
+def test_the_configs_are_drawn_as_points(cli, tmp_path):
+    page = tmp_path / "page.html"
+    cli.json(*WHATIF, *POINT, "--set", "tp=1,2,4", "--set", "max-num-seqs=4,8", "--plot", str(page))
+    text = page.read_text()
+    assert "6 configs that fit" in text
+    assert "frontier (" in text
+    assert "tensor_parallel_size" in text
+    refused = cli.run(*WHATIF[:1], "--model", "deepseek-ai/DeepSeek-V3", *WHATIF[3:], *POINT, "--plot", str(page))
+    assert "no config fits" in refused.stderr
+
+
 def test_an_engine_may_be_asked_by_its_version(cli):
     assert cli.json(*WHATIF[:-1], "vllm:0.24.0", *POINT)["rows"][0]["feasible"] is True
     assert "unknown engine" in cli.run(*WHATIF[:-1], "vllmx:0.24.0", *POINT).stderr
@@ -53,6 +92,7 @@ def test_an_engine_may_be_asked_by_its_version(cli):
         ([*WHATIF, "--isl", "5", "--osl", "5"], "exactly one of --concurrency, --rate, --batch"),
         ([*WHATIF, *POINT, "--set", "speed=1"], "unknown parameter of vllm 'speed'"),
         ([*WHATIF, *POINT, "--set", "tp="], "empty value"),
+        ([*WHATIF, *POINT, "--prefix-tokens", "512"], "expected fewer than --isl"),
         ([*WHATIF, *POINT, "--set", "tp=4", "--devices", "2"], "takes 4 devices"),
         ([*WHATIF, "--isl", "inf", "--osl", "5", "--concurrency", "1"], "out of range"),
         ([*WHATIF[:2], "llama9", *WHATIF[3:], *POINT], "unknown model"),

@@ -145,10 +145,11 @@ def test_formats_and_shapes_that_nobody_measured_are_answered(ask: Ask) -> None:
     [
         ([["gemn", "bf16", 1, 1, 1]], "row 1: unknown operation 'gemn'"),
         ([["gemm", "bf16", 1, 1, 1], ["gemm", "bf17", 1, 1, 1]], "row 2: unknown number format 'bf17'"),
-        ([["gemm", "bf16", 1, 1, "x"]], "row 1, a3: 'x'; expected the k of gemm, a number from 1 on"),
+        ([["gemm", "bf16", 1, 1, "x"]], "row 1, a3: 'x'; expected the k of gemm, a number from 1 to 1e+15"),
         ([["gemm", "bf16", 1, 0, 1]], "a2: '0'"),
         ([["gemm", "bf16", "nan", 8, 1]], "a1: 'nan'"),
         ([["gemm", "bf16", "inf", 8, 1]], "a1: 'inf'"),
+        ([["gemm", "bf16", 8, 8, 8], ["gemm", "bf16", 8, "1e308", 8]], "row 2, a2: '1e308'; expected the n of gemm"),
         ([["gemm", "bf16", 8, 8, 0]], "a3: '0'"),
         ([["context_attention", "bf16", 1, 1, -1, 8, 8, 128]], "a3: '-1'; expected the prefix"),
         ([["all_reduce", "bf16", 1, 1]], "a3: ''; expected the devices"),
@@ -198,3 +199,12 @@ def test_a_table_is_printed_for_people(cli, db: str) -> None:
     assert "version_proxy" in done.stdout
     assert "look-ups per second" in done.stdout
     assert "stands in" in done.stderr
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: str(question[0]))
+def test_the_most_of_everything_is_still_a_finite_time(ask: Ask, question: list[Any]) -> None:
+    op, dtype, *sizes = question[:8]
+    row = [op, dtype, *("1e15" if place < 3 and size != "" else size for place, size in enumerate(sizes))]
+    (answer,) = ask([row])["rows"]
+    assert 0 < answer["latency_s"] < np.inf
+    assert 0 < answer["rel_sd"] < np.inf

@@ -48,8 +48,6 @@ SERVER = [
     ("parameter", "sentence"),
     [
         ("tp=3", "32 attention heads cannot be divided"),
-        ("pp=2", "stages that overlap are not simulated"),
-        ("dp=4", "one replica is simulated"),
         ("max_num_batched_tokens=10000000000", "more than any server takes"),
         ("max_num_seqs=1000000000", "more than any server takes"),
     ],
@@ -58,6 +56,52 @@ def test_what_is_not_simulated_is_refused(cli, parameter, sentence):
     done = cli.run(*SERVER, "--requests", "5", "--set", parameter)
     assert (done.returncode, done.stdout) == (2, "")
     assert sentence in done.stderr
+
+
+def test_replicas_share_the_requests(cli):
+    one, four = (
+        cli.json(*SERVER[:-1], "40", "--requests", "400", "--set", f"dp={replicas}", "--set", "max_num_seqs=8")
+        for replicas in (1, 4)
+    )
+    assert (one["replicas"], four["replicas"]) == (1, 4)
+    assert one["requests"] == four["requests"] == 400
+    assert four["ttft_s"]["mean"] < one["ttft_s"]["mean"]
+    assert four["kv_blocks"] == one["kv_blocks"]
+
+
+EXPERTS = ["simulate", "--model", "Qwen/Qwen3-30B-A3B", "--platform", "h200_sxm", "--scenario", "D(64,8)"]
+
+
+def test_replicas_of_experts_take_their_steps_together(cli):
+    load = ["--rate", "20", "--requests", "200", "--set", "dp=2"]
+    apart = cli.json(*EXPERTS, *load, "--engine", "sglang")
+    together = cli.json(*EXPERTS, *load, "--set", "enable_expert_parallel=true")
+    assert apart["replicas"] == together["replicas"] == 2
+    assert 0 < together["ttft_s"]["p50"] < together["e2e_s"]["p50"]
+
+
+def test_a_pipeline_answers_more_at_once_and_none_sooner(cli):
+    one, two = (cli.json(*SERVER[:-1], "200", "--requests", "300", "--set", f"pp={stages}") for stages in (1, 2))
+    assert two["requests"] == 300
+    assert two["replicas"] == 1
+    assert two["kv_blocks"] > one["kv_blocks"]  # each device holds half of the layers
+    for engine, more in (("sglang", ()), ("vllm", ("--set", "dp=2"))):
+        done = cli.run(*EXPERTS, "--rate", "5", "--requests", "5", "--engine", engine, "--set", "pp=2", *more)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "pipelines of SGLang, or whose ranks share experts" in done.stderr
+
+
+def test_ranks_that_share_experts_in_an_engine_that_is_not_simulated_so(cli):
+    ranks = ["--set", "tp=4", "--set", "dp=4", "--set", "enable_dp_attention=true"]
+    done = cli.run(*EXPERTS, "--rate", "5", "--requests", "5", "--engine", "sglang", *ranks)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "share experts" in done.stderr
+
+
+def test_a_step_decided_ahead_costs_the_first_token_a_step(cli):
+    load = [*SERVER, "--requests", "200", "--set"]
+    now, ahead = (cli.json(*load, f"async_scheduling={flag}") for flag in ("false", "true"))
+    assert ahead["ttft_s"]["mean"] > now["ttft_s"]["mean"]
 
 
 def test_decisions_that_cannot_be_written_are_one_sentence(cli):

@@ -138,7 +138,7 @@ def test_the_closed_form_takes_the_mean_request_of_a_mix_and_says_what_it_leaves
     assert (asked.workload.isl, asked.workload.osl, asked.workload.request_rate) == (1375, 175, 4)
     assert asked.said() == {}
     chat = asked_load(None, None, write(tmp_path / "chat.yaml", CHAT), None, None)
-    assert chat.said() == {"not_modelled": ["shared prefixes", "conversations", "burstiness"]}
+    assert chat.said() == {"not_modelled": ["conversations", "burstiness"]}
     batch = asked_load(None, None, mix, None, None, 8)
     assert (batch.workload.arrival, batch.workload.batch_size, batch.workload.concurrency) == (Arrival.BATCH, 8, None)
     for given_, message in (

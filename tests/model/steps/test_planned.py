@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.architecture import resolve_model
-from model.knobs import Points, points_of
+from model.knobs import points_of
 from model.load import load_of
 from model.ops import StepLoad
+from model.points import Points
+from model.serving import decode_load
 from model.simulate.costs import step_s
 from model.step import step
 from model.steps.config import step_costs
@@ -20,7 +23,7 @@ from model.steps.explain import explain
 from model.tables.library import Tables
 from perfdb.facts.engines import engine
 from perfdb.facts.platforms import platform
-from perfdb.records import Arrival, Grid, Workload
+from perfdb.records import Arrival, Grid, Scalar, Workload
 
 Build = Callable[..., Tables]
 LLAMA = resolve_model("meta-llama/Llama-3.1-8B")
@@ -89,7 +92,7 @@ def test_fewer_than_one_prompt_a_step_is_one_in_that_share_of_steps(build_tables
 
 def test_explained_parts_add_up_and_say_where_they_come_from(build_tables: Build) -> None:
     made = points(build_tables, 1, tensor_parallel_size=2)
-    found = explain(made, 0, 16.0, tables(build_tables))
+    found = explain(made, 0, 16.0)
     assert set(found) == {"prefill", "decode"}
     for shares in found.values():
         assert sum(part.share for part in shares) == pytest.approx(1.0)
@@ -98,3 +101,30 @@ def test_explained_parts_add_up_and_say_where_they_come_from(build_tables: Build
         assert names["engine"] == "engine"
         assert names["all_reduce"] == "roofline"
         assert names["qkv_proj"] == "extrapolated"
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"tensor_parallel_size": 1},
+        {"enforce_eager": True},
+        {"num_speculative_tokens": 3, "acceptance_rate": 0.8},
+        {"tensor_parallel_size": 4},
+    ],
+)
+@pytest.mark.parametrize("measured", [True, False])
+def test_explained_parts_add_up_to_the_step(build_tables: Build, params: dict[str, Scalar], measured: bool) -> None:
+    """What is explained is what was predicted: of tables (interpolated in them, so nearly) and of the roofline."""
+    made = points(build_tables, 1, **params)
+    made = made if measured else replace(made, tables=None)
+    found = explain(made, 0, 16.0)
+    whole = step(made, decode_load(made, np.full(1, 16.0))).seconds.item()
+    assert sum(part.seconds for part in found["decode"]) == pytest.approx(whole, rel=0.05 if measured else 1e-9)
+    names = {part.name for part in found["decode"]}
+    assert ("launching" in names) == (measured and "enforce_eager" in params)
+    assert ("drafting" in names) == ("num_speculative_tokens" in params)
+
+
+def test_without_graphs_the_host_launches_every_kernel(build_tables: Build) -> None:
+    made = points(build_tables, 1, enforce_eager=True)
+    assert step(made, steps(1, 0, 0, 0, 1, 100)).seconds.item() > 32 * 0.3e-3

@@ -81,7 +81,9 @@ def test_between_knots_answers_are_bounded_by_the_outermost(
     tables = build_tables(context(), generation())
     for phase in ("context", "generation"):
         low = tables.query_attention(phase, "bf16", Heads(8.5, 8, 128), 1, 2).latency_s * 0.9
-        high = tables.query_attention(phase, "bf16", Heads(32, 8, 128), 16, 16384).latency_s * 1.001
+        # few heads take longer each: where keys and values count most, all of them together do
+        ends = [tables.query_attention(phase, "bf16", Heads(n, 8, 128), 16, 16384).latency_s for n in (8.5, 32)]
+        high = np.maximum(*ends) * 1.001
         middle = tables.query_attention(phase, "bf16", Heads(heads, 8, 128), batch, length)
         assert low[0] <= middle.latency_s[0] <= high[0]
         assert middle.provenance[0] in {"measured", "interpolated"}
@@ -192,3 +194,12 @@ def test_a_cache_in_another_format_has_a_table_of_its_own(build_tables: Build) -
 def test_attended_counts_the_keys_that_each_new_token_sees(isl: int, prefix: int, window: int) -> None:
     seen = [min(prefix + i + 1, window or prefix + isl) for i in range(isl)]
     assert attended(np.array([float(isl)]), np.array([float(prefix)]), float(window))[0] == pytest.approx(sum(seen))
+
+
+def test_the_farther_away_the_nearest_slice_the_less_sure(build_tables: Build) -> None:
+    tables = build_tables(context(), generation())
+    own, near, far = (
+        tables.query_attention("context", "bf16", Heads(32, 8, width), 4, 1024).rel_sd[0] for width in (128, 192, 512)
+    )
+    assert own < near < far
+    assert near > own + 0.15

@@ -89,3 +89,13 @@ def test_devices_joined_by_the_bus_of_their_host_take_longer_to_send() -> None:
     assert bus.link < 0.2 * own.link
     gather = rates_of(platform("rtx_4090"), "all_gather", "bf16", "bf16")
     assert (gather.launch_s, gather.link) == (bus.launch_s, bus.link)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("bf16", 2), ("fp32", 2), ("int4", 2), ("int8_wo", 2), ("nvfp4_wo", 2), ("mxfp4", 2), ("int4_fp8", 1), ("fp8", 1),
+     ("int8", 1), ("mxfp4_mxfp8", 1), ("nvfp4", 0.5625)],
+)  # fmt: skip
+def test_activations_take_their_own_bytes(name: str, wanted: float) -> None:
+    """Not those of the weights beside them: a product that waits for its activations takes as long in int4 as in 16."""
+    assert rates_of(platform("h200_sxm"), "gemm", name, "bf16").activation == wanted

@@ -115,7 +115,7 @@ def test_an_estimate_is_said_to_be_one(build_tables: Build) -> None:
     assert (answer.rel_sd > 0.1).all()
 
 
-@pytest.mark.parametrize("skew", [0.0, 0.6, 1.01, 1.2])
+@pytest.mark.parametrize("skew", [0.0, 0.6, 1.0, 1.01, 1.2])
 def test_fewer_experts_get_a_token_where_they_are_chosen_unevenly(skew: float) -> None:
     each = np.array([1e-3, 0.1, 1.0, 10.0, 1000.0])
     met, even = share_met(each, 128.0, skew), share_met(each, 128.0, 0.0)
@@ -154,3 +154,11 @@ def test_gathering_parts_takes_half_of_summing_them(build_tables: Build) -> None
 def test_an_unknown_collective_is_refused_by_name(build_tables: Build) -> None:
     with pytest.raises(UnknownNameError, match="all_scatter"):
         build_tables().query_message("all_scatter", 1e6, 8)
+
+
+def test_an_exponent_of_one_lies_between_its_neighbours() -> None:
+    each = np.array([0.1, 1.0, 10.0])
+    low, one, high = (share_met(each, 128.0, skew) for skew in (1.001, 1.0, 0.999))
+    assert (low <= one).all()
+    assert (one <= high).all()
+    assert one == pytest.approx(low, rel=1e-3)

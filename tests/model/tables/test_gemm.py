@@ -113,7 +113,7 @@ def test_a_hole_is_filled_by_its_neighbours_efficiency_and_said_to_be(build_tabl
 
 def test_rel_sd_grows_from_measured_to_interpolated_to_extrapolated_to_roofline(build_tables: Build) -> None:
     tables = build_tables(grid(ms=np.r_[M[:-1], np.arange(256, 4097, 128)]))
-    answer = tables.query_gemm("bf16", [256, 680, 1e6], 1024, 2048)
+    answer = tables.query_gemm("bf16", [256, 680, 5000], 1024, 2048)
     assert answer.provenance == ["measured", "interpolated", "extrapolated"]
     roofline = build_tables().query_gemm("bf16", 640, 1024, 2048)
     sds = [*answer.rel_sd, *roofline.rel_sd]
@@ -159,3 +159,13 @@ def test_an_empty_database_is_answered_by_the_roofline(build_tables: Build, name
 def test_an_unknown_number_format_is_refused_by_name(build_tables: Build) -> None:
     with pytest.raises(UnknownNameError, match="fp9"):
         build_tables(grid()).query_gemm("fp9", 1, 1, 1)
+
+
+def test_the_farther_beyond_the_knots_the_less_sure(build_tables: Build) -> None:
+    tables = build_tables(grid())
+    beyond = tables.query_gemm("bf16", np.array([1.01, 2, 16, 1024]) * M[-1], N[-1], K[-1])
+    assert set(beyond.provenance) == {"extrapolated"}
+    assert (np.diff(beyond.rel_sd) > 0.01).all()
+    twice = tables.query_gemm("bf16", M[-1], N[-1], np.array([2.0, 4.0]) * K[-1])
+    assert twice.rel_sd[0] == pytest.approx(beyond.rel_sd[1])
+    assert twice.rel_sd[0] < twice.rel_sd[1]

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.tables.grid import look_up
-from model.tables.pack import NOISE, UNTRIED, Table, pack
+from model.tables.pack import Table, pack
+from model.tables.spread import NOISE, UNTRIED
 
 NO_WAVES = np.empty(0)
 

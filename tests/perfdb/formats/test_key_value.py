@@ -206,7 +206,7 @@ def test_a_log_of_one_replica(read_as: Read, facts: Facts) -> None:
         ("llama_creation_025_validation_8TP.txt", "vLLM", {"tensor_parallel_size": 8}),
         ("mistral_creation_05_validation_8TP_fp8.txt", "vLLM", {"tensor_parallel_size": 8, "quantization": "fp8"}),
         ("mistral_tp_8_creation_05_validation.txt", "sglang", {"tp_size": 8}),
-        ("mistral_ep_8_creation_05_validation.txt", "sglang", {"ep": 8}),
+        ("mistral_ep_8_creation_05_validation.txt", "sglang", {"ep_size": 8}),
     ],
 )
 def test_a_log_of_a_whole_deployment(

@@ -1,0 +1,221 @@
+"""Prefill and decode on devices of their own, in closed form, for a whole product of both pools' configs at once.
+
+A *unit* is x prefill workers and y decode workers; as many units as there are devices for share the load. A request is
+prefilled, its KV cache moves over the link, and it decodes: its first token shows when it has a place in the decode
+pool. Throughput is that of the slowest of prefill, link and decode; see `model.pool_flow` for what is waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from model.lessons import Lessons
+from model.load import Load
+from model.pool_flow import (
+    ACTIVE,
+    MOVE_S,
+    PROMPT_S,
+    RATE,
+    STEP_S,
+    VARIATION,
+    WAIT_S,
+    Units,
+    before_decode,
+    closed_loop,
+    steps_at,
+)
+from model.pool_lessons import correction
+from model.pool_metrics import estimates
+from model.pools import LEVELS, Pool, link_bytes_s
+from model.prediction import Bools, Estimate, Floats
+from model.question import Question
+from model.queueing import in_flight
+from model.serving import DEFAULT_WAVES, MOST_LOAD
+from model.steps.overheads import overheads
+from model.units import ALONE, POOLS, STAGES, Deployments, Shared, Sharing, shared_out
+from perfdb.errors import InputError
+
+Ints = npt.NDArray[np.int64]
+_ROW_S = 3e-3
+"""What a row takes in plain Python at most; see `model.loops`."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """n deployments of a prefill pool, of configs of one grid, and a decode pool, of configs of another.
+
+    Both questions are of one model, engine and workload; a config is that of one worker.
+    """
+
+    prefill: Question
+    decode: Question
+    deployments: Deployments
+    sharing: Sharing = ALONE
+
+    @property
+    def link_bytes_s(self) -> float:
+        """Bytes/s from a device of one pool to one of the other: as said, else as the platforms have it."""
+        return self.sharing.link or link_bytes_s(self.prefill.platform, self.decode.platform)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What n deployments do. `metrics` as of a grid; `replicas` of the unit, `gpus` they take and `left_over`; `stages`
+    the analytic seconds of a request (`prefill`, `transfer`, `wait`, `decode`: `n` each), `utilisation` of each of
+    `STAGES`, `active` the sequences in each decode engine; `learned` whether runs of whole servers corrected it."""
+
+    deployments: Deployments
+    metrics: Mapping[str, Estimate]
+    feasible: Bools
+    reasons: Mapping[int, str]
+    replicas: Ints
+    gpus: Ints
+    left_over: Ints
+    stages: Mapping[str, Floats]
+    utilisation: Mapping[str, Floats]
+    active: Floats
+    learned: bool
+    warnings: tuple[str, ...]
+
+    @cached_property
+    def limits(self) -> npt.NDArray[np.int64]:
+        """Which of `STAGES` is the busiest, `n`."""
+        found: Ints = np.argmax(np.stack([self.utilisation[stage] for stage in STAGES]), axis=0)
+        return found
+
+
+def disaggregated(asked: Asked, lessons: Lessons | None = None) -> Answer:
+    """Predict n deployments; `lessons` are of whole servers of this model.
+
+    Raises:
+        InputError: the workload cannot be served so, or a parameter's value cannot be right.
+    """
+    workload = asked.decode.workload
+    pools = Pool.of(asked.prefill, replace(workload, osl=1)), Pool.of(asked.decode, workload)
+    _check(pools[1].points.load)
+    shared = shared_out(pools, asked.deployments, asked.sharing, asked.link_bytes_s)
+    rows_s = _ROW_S * len(shared.load)
+    flow = _open(shared) if shared.is_open else closed_loop.taking(rows_s)(shared.units, shared.load)
+    return _answer(asked, pools, shared, flow, lessons)
+
+
+def _check(load: Load) -> None:
+    if load.is_batch.any():
+        raise InputError.at("load", "one static batch passes two pools once", "--concurrency or --rate")
+    if load.osl[0] < 2:
+        raise InputError.at("osl", f"{load.osl[0]:g}: nothing is left to the decode pool", "2 or more")
+
+
+def _open(shared: Shared) -> Floats:
+    """The flow of units at which requests arrive at random, `n x 6`."""
+    units, held = shared.units, np.minimum(shared.load, MOST_LOAD * shared.capacity)
+    flow = before_decode.taking(_ROW_S * len(held))(units, held)
+    # many deployments have the same decode pool at the same rate
+    key = np.stack([units.place, units.decode_engines, held], axis=1)
+    _, first, which = np.unique(key, axis=0, return_index=True, return_inverse=True)
+    active, waiting = (found[which.ravel()] for found in _decoding(units, first, held))
+    flow[:, ACTIVE] = active / units.decode_engines
+    flow[:, STEP_S] = active / (held * units.steps)
+    alone = steps_at.taking(1e-5 * len(held))(units, flow[:, ACTIVE])
+    flow[:, WAIT_S] = waiting / held + alone / 2.0 * np.minimum(flow[:, ACTIVE], 1.0)
+    flow[:, RATE] = np.minimum(shared.load, shared.capacity)
+    return flow
+
+
+def _decoding(units: Units, rows: Ints, rate: Floats) -> tuple[Floats, Floats]:
+    """Requests in all decode engines, and waiting for a place there, of some rows: engines that share evenly are one
+    chain. Where all take about as long, half as many wait as if their times were exponential (Allen and Cunneen)."""
+    engines, top = units.decode_engines[rows, None], units.top[rows, None]
+    each = top ** np.linspace(0.0, 1.0, LEVELS)
+    alone = 1.0 / (units.steps[rows, None] * units.curves[units.place[rows], :1])
+    levels = np.hstack([np.ones_like(alone), engines * each])
+    curves = engines * each / (units.steps[rows, None] * units.curves[units.place[rows]])
+    rates = np.maximum.accumulate(np.hstack([alone, curves]), axis=1)
+    wanted = np.minimum(rate[rows], MOST_LOAD * rates[:, -1])
+    mean, waiting = in_flight.taking(_ROW_S * len(rows))(levels, rates, wanted)
+    return mean - waiting, waiting * (1.0 + VARIATION**2 * units.varied[rows]) / 2.0
+
+
+def _answer(asked: Asked, pools: tuple[Pool, Pool], shared: Shared, flow: Floats, lessons: Lessons | None) -> Answer:
+    points = pools[1].points
+    tokens, added = float(points.load.osl[0]) - 1.0, overheads(points.engine.name)
+    wait = flow[:, WAIT_S] + _behind(shared, flow)
+    decode = flow[:, STEP_S] * shared.units.steps + tokens * added.token_s
+    stages = {"prefill": flow[:, PROMPT_S], "transfer": flow[:, MOVE_S], "wait": wait, "decode": decode}
+    first = 2.0 * added.request_s + flow[:, PROMPT_S] + flow[:, MOVE_S] + wait
+    prompting = flow[:, RATE] * flow[:, PROMPT_S] / shared.workers[:, 0]
+    decoding = flow[:, ACTIVE] * points.dp[asked.deployments.decode]
+    told = (
+        correction("ttft_s", asked.prefill, asked.deployments.prefill, prompting, lessons),
+        correction("tpot_s", asked.decode, asked.deployments.decode, decoding, lessons),
+    )
+    replicas = np.maximum(shared.replicas, 1)
+    gpus = replicas * shared.size
+    devices = asked.sharing.devices
+    feasible, reasons = _feasibility(asked, pools, shared)
+    return Answer(
+        deployments=replace(
+            asked.deployments, prefill_workers=shared.workers[:, 0], decode_workers=shared.workers[:, 1]
+        ),
+        metrics=estimates(asked, shared, (first, decode / tokens, flow[:, RATE]), told, gpus),
+        feasible=feasible,
+        reasons=reasons,
+        replicas=replicas,
+        gpus=gpus,
+        left_over=np.zeros_like(gpus) if devices is None else np.maximum(devices - gpus, 0),
+        stages=stages,
+        utilisation={stage: flow[:, RATE] / most for stage, most in shared.rates.items()},
+        active=flow[:, ACTIVE],
+        learned=all(part.learned for part in told),
+        warnings=tuple(_says_wide(name, pool) for name, pool in zip(POOLS, pools, strict=True) if _is_wide(pool)),
+    )
+
+
+def _behind(shared: Shared, flow: Floats) -> Floats:
+    """Seconds, `n`, that a request of the middle of the run waits besides: at a rate beyond the capacity for those
+    before it; in a closed loop, whose requests all come at once at the start, for its turn then."""
+    if shared.is_open:
+        requests = np.where(np.isfinite(shared.requests), shared.requests, 1000.0)
+        return requests / 2.0 * np.maximum(1.0 / shared.capacity - 1.0 / shared.load, 0.0)
+    requests = np.where(np.isfinite(shared.requests), shared.requests, DEFAULT_WAVES * shared.load)
+    turn = shared.load / 2.0 / np.minimum(shared.rates["prefill"], shared.rates["transfer"])
+    burst = np.minimum(shared.load / np.maximum(requests, 1.0), 1.0)
+    return burst * np.maximum(turn - flow[:, PROMPT_S] - flow[:, WAIT_S], 0.0)
+
+
+def _feasibility(asked: Asked, pools: tuple[Pool, Pool], shared: Shared) -> tuple[Bools, dict[int, str]]:
+    """Which deployments can serve, `n`, and why the others cannot, with the name of the pool."""
+    formats = [np.array(pool.points.cache_names, object)[pool.points.cache_row] for pool in pools]
+    kept = formats[0][asked.deployments.prefill], formats[1][asked.deployments.decode]
+    short, unlike = shared.replicas == 0, kept[0] != kept[1]
+    reasons = {int(row): _says_short(shared, asked.sharing, int(row)) for row in np.flatnonzero(short)}
+    for row in np.flatnonzero(unlike):
+        reasons[int(row)] = f"decode: a KV cache in {kept[1][row]} cannot take over one in {kept[0][row]}"
+    feasible = ~(short | unlike)
+    chosen = asked.deployments.prefill, asked.deployments.decode
+    for name, pool, rows in reversed(tuple(zip(POOLS, pools, chosen, strict=True))):
+        fits = pool.feasible[rows]
+        wrong = np.flatnonzero(~fits)
+        reasons |= {row: f"{name}: {pool.reasons[rows[row]]}" for row in wrong.tolist()}
+        feasible &= fits
+    return feasible, reasons
+
+
+def _is_wide(pool: Pool) -> bool:
+    return bool((pool.joined > pool.host_devices).any())
+
+
+def _says_wide(name: str, pool: Pool) -> str:
+    place, joined = pool.points.platform.name, int(pool.joined.max())
+    at_once = f"workers of {joined} {place} span hosts of {pool.host_devices}"
+    return f"{name}: {at_once}, but their messages are timed as if one link joined them: too fast"
+
+
+def _says_short(shared: Shared, sharing: Sharing, row: int) -> str:
+    x, y = shared.workers[row]
+    return f"{x} prefill and {y} decode workers take {shared.size[row]} devices, there are {sharing.devices}"

@@ -1,0 +1,100 @@
+"""Configs under loads as plain arrays: what the model computes with (see `model.knobs` for how they come about)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from model.architecture import Architecture
+from model.load import Load
+from model.prediction import Floats
+from perfdb.facts.engines import EngineFacts
+from perfdb.facts.platforms import PlatformFacts
+
+if TYPE_CHECKING:
+    from model.tables.library import Tables
+
+
+@dataclass(frozen=True)
+class Points:
+    """n launched configs under n loads, on one model, platform and engine: all arrays float64 `n`.
+
+    `dp` ranks have a scheduler and requests of their own; of these `attention_dp` share the experts of each layer,
+    whole ones spread over `ep` of their `group` devices.
+    `eager` is 1 where no CUDA graphs are captured; `draft_tokens` are drafted a step by `draft_layers` layers, each
+    accepted with probability `acceptance`; `reused` tokens of a prompt are found in the prefix cache.
+    `weight_row` and `cache_row` are places in `weight_names` and `cache_names`, the number formats of the rows;
+    `tables` are measured operations, if there are any.
+    `layer_bytes` and `head_bytes` are bytes per weight, `kv_bytes` bytes per element of the KV cache, `gemm_flops` and
+    `attention_flops` peak FLOP/s of one device in the formats used, `bandwidth` its bytes/s.
+    """
+
+    architecture: Architecture
+    platform: PlatformFacts
+    engine: EngineFacts
+    load: Load
+    tp: Floats
+    pp: Floats
+    dp: Floats
+    ep: Floats
+    attention_dp: Floats
+    group: Floats
+    max_num_seqs: Floats
+    max_num_batched_tokens: Floats
+    prefill_chunk: Floats
+    chunked_prefill: Floats
+    continuous_batching: Floats
+    memory_fraction: Floats
+    max_model_len: Floats
+    block_size: Floats
+    kv_blocks: Floats
+    eager: Floats
+    draft_tokens: Floats
+    acceptance: Floats
+    draft_layers: Floats
+    reused: Floats
+    layer_bytes: Floats
+    head_bytes: Floats
+    kv_bytes: Floats
+    gemm_flops: Floats
+    attention_flops: Floats
+    bandwidth: Floats
+    weight_names: tuple[str, ...]
+    cache_names: tuple[str, ...]
+    weight_row: npt.NDArray[np.int64]
+    cache_row: npt.NDArray[np.int64]
+    tables: Tables | None = None
+
+    def __len__(self) -> int:
+        return len(self.tp)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Points:
+        """The given rows."""
+        names = (name for name in self.__dataclass_fields__ if isinstance(getattr(self, name), np.ndarray))
+        return replace(self, load=self.load.take(rows), **{name: getattr(self, name)[rows] for name in names})
+
+    @cached_property
+    def computed(self) -> Floats:
+        """Tokens of a prompt that are computed: all but those found in the prefix cache."""
+        return self.load.isl - self.reused
+
+    @cached_property
+    def emitted(self) -> Floats:
+        """Tokens that a sequence gains in one step: 1 + a + a² + … + aᵏ of k drafted ones (arXiv 2211.17192, eq. 1)."""
+        share, drafted = self.acceptance, self.draft_tokens
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(share < 1.0, (1.0 - share ** (drafted + 1.0)) / (1.0 - share), drafted + 1.0)
+
+    @cached_property
+    def answer_steps(self) -> Floats:
+        """Steps in which a request's answer is made."""
+        return 1.0 + (self.load.osl - 1.0) / self.emitted
+
+    @cached_property
+    def devices(self) -> Floats:
+        """Devices that each config takes."""
+        return self.tp * self.pp * self.dp

@@ -1,0 +1,76 @@
+"""From the flow of requests through two pools to the metrics of a deployment, with their intervals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from model.conditioning import NOISE_SD
+from model.pool_lessons import PoolCorrection
+from model.prediction import Estimate, Floats
+from model.units import Shared
+
+if TYPE_CHECKING:
+    from model.disaggregated import Asked
+
+Ints = npt.NDArray[np.int64]
+_NEAR_SD, _NEAR = 1.5, 0.15
+"""An error in the capacity turns seconds into minutes near it: sd of log there, and how near that is."""
+
+
+def estimates(
+    asked: Asked,
+    shared: Shared,
+    analytic: tuple[Floats, Floats, Floats],
+    told: tuple[PoolCorrection, PoolCorrection],
+    gpus: Ints,
+) -> dict[str, Estimate]:
+    """The metrics of n deployments on `gpus` devices each.
+
+    Latency is the sum of its parts, which are wrong together; in a closed loop throughput follows by Little's law.
+
+    Args:
+        asked, shared: the deployments. analytic: seconds to the first token and per further one, requests/s of one
+            unit. told: corrections of both times.
+    """
+    workload = asked.decode.workload
+    isl, osl = float(workload.isl or 0.0), float(workload.osl or 0.0)
+    ttft, tpot = (np.log(seconds) + part.shift for seconds, part in zip(analytic[:2], told, strict=True))
+    sd_first = np.hypot(told[0].sd, _near_capacity(shared)) if shared.is_open else told[0].sd
+    decoding = tpot + np.log(osl - 1.0)
+    e2e = np.logaddexp(ttft, decoding)
+    sd = np.exp(ttft - e2e) * sd_first + np.exp(decoding - e2e) * told[1].sd
+    before = np.log(analytic[0] + (osl - 1.0) * analytic[1])
+    follows = np.full(len(gpus), shared.is_open) & (shared.load < shared.capacity)
+    slower = 0.0 if shared.is_open else before - e2e
+    rate = np.minimum(np.log(analytic[2] * shared.worth) + slower, np.log(asked.sharing.router_limit))
+    sd_rate = np.where(follows, NOISE_SD, sd)
+    found = {
+        "ttft_s": Estimate(ttft, sd_first),
+        "tpot_s": Estimate(tpot, told[1].sd),
+        "itl_s": Estimate(tpot, told[1].sd),
+        "e2e_s": Estimate(e2e, sd),
+    }
+    factors: dict[str, Floats | float] = {"request_tps": 1.0, "output_tps": osl, "total_tps": isl + osl}
+    factors["output_tps_per_gpu"] = osl / gpus
+    found |= {name: Estimate(rate + np.log(factor), sd_rate) for name, factor in factors.items()}
+    dollars = _dollars_per_second(asked, shared)
+    if dollars is not None:
+        found["cost_per_mtok"] = Estimate(np.log(dollars / osl * 1e6) - rate, sd_rate)
+    return found
+
+
+def _near_capacity(shared: Shared) -> Floats:
+    near: Floats = _NEAR_SD * np.exp(-(((shared.load / shared.capacity - 1.0) / _NEAR) ** 2))
+    return near
+
+
+def _dollars_per_second(asked: Asked, shared: Shared) -> Floats | None:
+    """What all devices of both pools cost, `n`; None where one has no price."""
+    prices = asked.prefill.platform.usd_per_hour, asked.decode.platform.usd_per_hour
+    if not prices[0] or not prices[1]:
+        return None
+    dollars: Floats = (shared.device_counts * np.array(prices)).sum(axis=1) * np.maximum(shared.replicas, 1) / 3600.0
+    return dollars

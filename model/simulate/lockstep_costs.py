@@ -1,0 +1,29 @@
+"""From one config to the steps that its ranks of attention take together."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from model.points import Points
+from model.simulate.lockstep_clock import LockstepCosts
+from model.steps.config import step_model
+from model.steps.overheads import overheads
+from model.tables.library import Tables
+
+_LARGEST_GRAPH = 512
+
+
+def lockstep_costs(points: Points, tables: Tables) -> LockstepCosts:
+    """Tables of the one config in `points`. vLLM captures graphs of up to twice the most sequences, at most 512.
+
+    What the engine adds to a step counts where layers were measured, too: the host of one rank works while its device
+    does, but the devices of all wait for the last host.
+    """
+    most, seqs = int(points.max_num_batched_tokens[0]), int(points.max_num_seqs[0])
+    steps, added = step_model(points, 0, tables), overheads(points.engine.name)
+    whole, together = steps.costs(most, seqs), steps.together(most)
+    own = whole._replace(tokens=whole.tokens - together)
+    if own.step == 0.0:
+        own = own._replace(step=added.step_s, sequences=own.sequences + added.sequence_s * np.arange(seqs + 1))
+    graph = 0 if points.eager[0] > 0 else min(2 * seqs, _LARGEST_GRAPH, most)
+    return LockstepCosts(own, together, graph)

@@ -1,0 +1,258 @@
+"""SGLang's decisions in time: a server that serves requests as they arrive, compiled.
+
+Stretches in which everyone decodes and nobody comes or goes are taken at once, as `model.simulate.clock` does; what
+the tree gives up on the way is counted step by step. Where steps are decided on ahead, an arrival or an answer during a
+step is known when the next one has begun.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from model.compiled import inner_njit, njit
+from model.simulate.arrivals import Arrivals, answered, next_alone_s, next_in_turn_s, take_in_turn
+from model.simulate.blocks import NONE
+from model.simulate.clock import Stretch
+from model.simulate.costs import StepCosts, decode_segment, step_s
+from model.simulate.log import (
+    PEAK,
+    STRETCHES,
+    Book,
+    Served,
+    closed,
+    new_book,
+    steps_before,
+    with_room,
+    write,
+    write_late,
+)
+from model.simulate.sglang.radix import IDLE as IDLE_PAGES
+from model.simulate.sglang.running import has_pages, take_pages
+from model.simulate.sglang.scheduler import DECODE, FAILS, IDLE, PREFILL, finish_step, schedule
+from model.simulate.sglang.server import Engine, Flags, Server
+from model.simulate.sglang.waiting import wait
+from model.simulate.state import Requests
+
+
+@njit(cache=True)
+def serve_sglang(
+    flags: Flags, requests: Requests, costs: StepCosts, arrivals: Arrivals, skips: bool, engine: Engine
+) -> Served:
+    """Serve n requests as they arrive on a fresh engine; what it can never serve stays unanswered."""
+    server, _ = engine
+    status, n = server.status[0], len(arrivals.due)
+    total, book = status.free, new_book(n)
+    came, done, owed, retracted, now, seen, told = 0, 0, 0, 0, 0.0, 0.0, 0.0
+    while done < n:
+        came = _receive(flags, requests, server, arrivals, book, (came, done), seen)
+        kind = schedule(flags, requests, engine)
+        if kind == IDLE:  # nobody is in the batch any more, which may let somebody in
+            kind = schedule(flags, requests, engine)
+        done += _answer(server, arrivals, owed, now)
+        coming = _next_s(arrivals, came, done)
+        if kind == FAILS or (kind == IDLE and coming == np.inf):
+            break
+        if kind == IDLE:
+            now = seen = max(now, coming)
+            owed = 0
+            continue
+        retracted += _note_retracted(server, book, told)
+        seconds, used, began = _seconds(costs, server, kind), _used(engine, total), now
+        book = with_room(book, status.fresh + status.prefills)
+        now += seconds
+        alike = _note_decoded(server, book, kind, now)
+        gap = now - told if alike > 0 else seconds
+        told = now if kind != PREFILL else told
+        finish_step(flags, requests, engine, kind)
+        _note_finished(server, book, kind, now)
+        write(book, now, 1, gap, gap, alike, used)
+        book.counts[PEAK] = max(book.counts[PEAK], used)
+        seen, owed = (began, status.finished) if flags.ahead and _is_busy(server) else (now, 0)
+        done += _answer(server, arrivals, status.finished - owed, now)
+        if skips and kind == DECODE and _goes_on(server):
+            stretch = _plan(flags, costs, server, _next_s(arrivals, came, done), seen, now)
+            now, seen = _take(flags, requests, engine, book, stretch, seen, now)
+            told = now
+    served: Served = closed(book, retracted)
+    return served
+
+
+@inner_njit
+def _receive(
+    flags: Flags,
+    requests: Requests,
+    server: Server,
+    arrivals: Arrivals,
+    book: Book,
+    counts: tuple[int, int],
+    seen: float,
+) -> int:
+    """Let those wait who arrived until `seen`; of `counts`, who came and who is done, answers the first."""
+    came, done = counts
+    talks, cap = len(arrivals.follower) > 0, arrivals.cap
+    coming = _next_s(arrivals, came, done)
+    while coming <= seen:
+        request = take_in_turn(arrivals, seen) if talks else came
+        book.arrived[request] = seen if cap > 0 and not talks else arrivals.due[request]
+        wait(flags, requests, server, request)
+        came += 1
+        coming = _next_s(arrivals, came, done)
+    return came
+
+
+@inner_njit
+def _next_s(arrivals: Arrivals, came: int, done: int) -> float:
+    """When the next request arrives."""
+    if len(arrivals.follower) > 0:
+        return float(next_in_turn_s(arrivals))
+    return float(next_alone_s(arrivals.due, arrivals.cap, came, done))
+
+
+@inner_njit
+def _answer(server: Server, arrivals: Arrivals, count: int, now: float) -> int:
+    """So many of those who are done have their answers, and may send more requests; answers how many."""
+    if len(arrivals.follower) > 0:
+        answered(arrivals, server.finished, count, now)
+    return count
+
+
+@inner_njit
+def _is_busy(server: Server) -> bool:
+    """Whether anything is left to do, so that the next step was decided on already."""
+    now = server.status[0]
+    return bool(now.running > 0 or now.partial != NONE or now.head < now.tail)
+
+
+@inner_njit
+def _used(engine: Engine, total: int) -> int:
+    """Pages that requests hold."""
+    server, tree = engine
+    return int(total - server.status[0].free - tree.counts[IDLE_PAGES])
+
+
+@inner_njit
+def _seconds(costs: StepCosts, server: Server, kind: int) -> float:
+    """What the scheduled step costs."""
+    now = server.status[0]
+    tokens, sequences, squares, past, mean, decodes = 0, 0, 0.0, 0.0, 0.0, 0
+    if kind != PREFILL:
+        decodes = now.running
+        tokens, sequences, mean = decodes, decodes, (now.cached + decodes) / decodes
+    if kind != DECODE:
+        for place in range(now.prefills):
+            count = server.prefills[place, 1]
+            tokens += count
+            squares += float(count) * count
+            past += server.seats[server.prefills[place, 0]].computed - count
+        sequences += now.prefills
+    return float(step_s(costs, tokens, sequences, np.sqrt(squares), past, float(decodes), mean))
+
+
+@inner_njit
+def _note_retracted(server: Server, book: Book, told: float) -> int:
+    """Those sent back got their latest token in the latest decode step, unless they began after it."""
+    count = server.status[0].retracted
+    for request in server.retracted[:count]:
+        book.token_s[request] = max(book.token_s[request], told)
+    return int(count)
+
+
+@inner_njit
+def _note_decoded(server: Server, book: Book, kind: int, now: float) -> int:
+    """Write down the gaps of those who decode for the first time; answers how many did so in the latest step too."""
+    if kind == PREFILL:
+        return 0
+    status, alike = server.status[0], server.status[0].running
+    for request in server.fresh[: status.fresh]:
+        if server.seats[request].entered != NONE:
+            write_late(book, now - book.token_s[request])
+            alike -= 1
+    status.fresh = 0
+    return int(alike)
+
+
+@inner_njit
+def _note_finished(server: Server, book: Book, kind: int, now: float) -> None:
+    """Write down who is done, and the tokens that the prompts yielded."""
+    status, seats = server.status[0], server.seats
+    for request in server.finished[: status.finished]:
+        book.last_s[request] = now
+    if kind == DECODE:
+        return
+    for place in range(status.prefills):
+        request = server.prefills[place, 0]
+        if request == status.partial:
+            continue
+        if seats[request].outputs == 1:
+            book.first_s[request] = now
+        else:
+            write_late(book, now - book.token_s[request])
+        book.token_s[request] = now
+        if seats[request].entered != NONE:
+            server.fresh[status.fresh] = request
+            status.fresh += 1
+
+
+@inner_njit
+def _goes_on(server: Server) -> bool:
+    """Whether the next step is one that decodes, for the same requests."""
+    now = server.status[0]
+    return bool(now.gone == 0 and now.partial == NONE and (now.is_full or now.head == now.tail))
+
+
+@inner_njit
+def _plan(flags: Flags, costs: StepCosts, server: Server, coming: float, seen: float, now: float) -> Stretch:
+    """All the next steps in which everyone decodes and nobody is done; none is decided on after `coming`."""
+    status = server.status[0]
+    decodes = status.running
+    mean = (status.cached + decodes) / decodes
+    most = _until_done(server, np.int64(min(decode_segment(costs, mean) - mean + 1.0, 1e12)))
+    if most == 0 or coming <= seen:
+        return Stretch(0, 0.0, 0.0, decodes)
+    first, slope = step_s(costs, decodes, decodes, 0.0, 0.0, float(decodes), mean), 0.0
+    if most > 1:
+        last = step_s(costs, decodes, decodes, 0.0, 0.0, float(decodes), mean + most - 1)
+        slope = (last - first) / (most - 1)
+    # where each step is decided on when the one before begins, one more is
+    steps = min(steps_before(coming - now, most, first, slope) + (1 if flags.ahead else 0), most)
+    return Stretch(steps, first, slope, decodes)
+
+
+@inner_njit
+def _take(
+    flags: Flags, requests: Requests, engine: Engine, book: Book, stretch: Stretch, seen: float, now: float
+) -> tuple[float, float]:
+    """Take the steps of a stretch while pages last; answers when they end, and until when arrivals were seen."""
+    before = _used(engine, 0)
+    taken = _decode_on(flags, requests, engine, stretch.steps)
+    if taken == 0:
+        return now, seen
+    last = stretch.first + stretch.slope * (taken - 1)
+    now += 0.5 * taken * (stretch.first + last)
+    used = book.stretches[book.counts[STRETCHES] - 1, 5] + _used(engine, 0) - before
+    book.counts[PEAK] = max(book.counts[PEAK], np.int64(used))
+    write(book, now, taken, stretch.first, last, stretch.decodes, used)
+    return now, now - last if flags.ahead else now
+
+
+@inner_njit
+def _until_done(server: Server, most: int) -> int:
+    """How many of the next `most` decode steps pass before anyone is done."""
+    steps, mask, more = server.status[0].steps, len(server.bucket) - 1, 0
+    while more < most and server.bucket[(steps + more + 1) & mask] == NONE:
+        more += 1
+    return more
+
+
+@inner_njit
+def _decode_on(flags: Flags, requests: Requests, engine: Engine, most: int) -> int:
+    """Take up to `most` decode steps while pages last; answers how many."""
+    server, _ = engine
+    now, taken = server.status[0], 0
+    while taken < most and has_pages(flags, requests, engine):
+        now.ratio = max(now.ratio - flags.decay, flags.least_ratio)
+        take_pages(flags, requests, engine)
+        now.steps += 1
+        now.cached += now.running
+        taken += 1
+    return taken

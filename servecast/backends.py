@@ -1,0 +1,209 @@
+"""The model from Python: one backend per engine, which predicts static batches and continuous batching, and finds the
+best deployment under bounds.
+
+    from servecast.backends import get_backend
+
+    vllm = get_backend("vllm:0.24.0")
+    vllm.run_agg("llama-3.1-8b", "h200_sxm", isl=1024, osl=256, concurrency=32, config={"tp": 2}).ttft_s
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+
+from model.architecture import resolve_model
+from model.load import load_of
+from model.memory import memory
+from model.question import Question
+from model.surrogate import Surrogate
+from perfdb.errors import InputError
+from perfdb.facts.engines import EngineFacts, engine
+from perfdb.facts.platforms import platform
+from perfdb.records import Arrival, Grid, Target, Workload
+from perfdb.store import Store
+from servecast.inference_summary import Config, InferenceSummary, summaries
+from servecast.slo import met, parse_slos
+from servecast.space import devices_of
+from servecast.whatif import surrogate
+
+CONCURRENCIES = tuple(2**power for power in range(11))
+"""Requests in flight that are tried."""
+_DEVICES_OF_A_NODE = 8
+_METRICS = ("ttft_s", "tpot_s", "e2e_s", "output_tps", "request_tps", "output_tps_per_gpu", "output_tps_per_user")
+_PRICE = "cost_per_mtok"
+_ALL_DEFAULTS: Config = MappingProxyType({})
+
+
+class BaseBackend(Protocol):
+    """What predicts one engine; see `Backend` for the arguments."""
+
+    @property
+    def name(self) -> str:
+        """The engine's name."""
+
+    def run_static(
+        self, model: str, platform_name: str, isl: float, osl: float, batch_size: int, config: Config = ...
+    ) -> InferenceSummary:
+        """A batch that is sent at once and served to its end."""
+
+    def run_agg(
+        self,
+        model: str,
+        platform_name: str,
+        isl: float,
+        osl: float,
+        concurrency: int | None = None,
+        request_rate: float | None = None,
+        config: Config = ...,
+    ) -> InferenceSummary:
+        """Continuous batching: prompts and answers share their steps."""
+
+    def find_best_result_under_constraints(
+        self, model: str, platform_name: str, isl: float, osl: float, devices: int, constraints: str, top: int = 1
+    ) -> list[InferenceSummary]:
+        """The deployments of the best throughput per device among those that keep the bounds."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """`BaseBackend` over the closed form, with what the database of `store` knows (None: nothing was measured)."""
+
+    facts: EngineFacts
+    version: str | None = None
+    store: Store | None = None
+
+    @property
+    def name(self) -> str:
+        """The engine's name."""
+        return self.facts.name
+
+    def run_static(
+        self, model: str, platform_name: str, isl: float, osl: float, batch_size: int, config: Config = _ALL_DEFAULTS
+    ) -> InferenceSummary:
+        """A batch of `batch_size` requests that is sent at once and served to its end.
+
+        Raises:
+            UnknownNameError: the model, platform or a parameter is not known.
+            InputError: a length, the batch or a parameter's value cannot be right.
+        """
+        workload = Workload(isl, osl, Arrival.BATCH, batch_size=batch_size)
+        return self._predicted(model, platform_name, workload, [config])[0]
+
+    def run_agg(
+        self,
+        model: str,
+        platform_name: str,
+        isl: float,
+        osl: float,
+        concurrency: int | None = None,
+        request_rate: float | None = None,
+        config: Config = _ALL_DEFAULTS,
+    ) -> InferenceSummary:
+        """Continuous batching of `concurrency` requests in flight, or of `request_rate` requests per second.
+
+        Raises:
+            See `run_static`; InputError also where not exactly one load is given.
+        """
+        if (concurrency is None) == (request_rate is None):
+            raise InputError.at("load", "both or neither of concurrency and request_rate", "exactly one")
+        arrival = Arrival.CLOSED if request_rate is None else Arrival.POISSON
+        workload = Workload(isl, osl, arrival, concurrency=concurrency, request_rate=request_rate)
+        return self._predicted(model, platform_name, workload, [config])[0]
+
+    def find_best_result_under_constraints(
+        self,
+        model: str,
+        platform_name: str,
+        isl: float,
+        osl: float,
+        devices: int,
+        constraints: str,
+        top: int = 1,
+        configs: Sequence[Config] = (),
+    ) -> list[InferenceSummary]:
+        """The `top` deployments of the best throughput per device, best first; none where no bound can be kept.
+
+        Args:
+            model, platform_name: names that `servecast models` and `servecast platforms` list, or a model's folder.
+            isl, osl: tokens of a prompt and of an answer.
+            devices: how many a deployment may take.
+            constraints: bounds on predicted means, such as "ttft_s<0.5, tpot_s<0.03".
+            top: how many to return.
+            configs: what to choose from, each at every one of `CONCURRENCIES`; else all ways of dividing the model in
+                powers of two.
+
+        Raises:
+            See `run_static`; InputError also where a bound cannot be read.
+        """
+        slos = parse_slos(constraints)
+        chosen = configs or self._divisions(model, devices)
+        workload = Workload(isl, osl, Arrival.CLOSED, concurrency=1)
+        bounded = tuple(slo.name for slo in slos)
+        found = self._predicted(model, platform_name, workload, chosen, CONCURRENCIES, bounded)
+        means = {name: np.array([one.metrics[name].mean for one in found]) for name in bounded}
+        good = [one for one, keeps in zip(found, met(slos, means), strict=True) if keeps and one.feasible]
+        within = [one for one in good if one.devices <= devices]
+        return sorted(within, key=lambda one: -one.output_tps_per_gpu)[:top]
+
+    def _divisions(self, model: str, devices: int) -> list[Config]:
+        """Within a node tensors are divided, beyond it layers."""
+        architecture = resolve_model(model)
+        tp, pp = self.facts.parameter("tp").name, self.facts.parameter("pp").name
+        sizes = [2**power for power in range(devices.bit_length())]
+        splits = [size for size in sizes if size <= _DEVICES_OF_A_NODE and architecture.heads % size == 0]
+        groups = [size for size in sizes if size <= architecture.layers]
+        return [{tp: split, pp: group} for split in splits for group in groups if split * group <= devices]
+
+    def _predicted(
+        self,
+        model: str,
+        platform_name: str,
+        workload: Workload,
+        configs: Sequence[Config],
+        concurrencies: Sequence[int] = (),
+        bounded: tuple[str, ...] = (),
+    ) -> list[InferenceSummary]:
+        """Of every config, under `workload` or at each concurrency instead of its own."""
+        architecture, hardware = resolve_model(model), platform(platform_name)
+        named = [{self.facts.parameter(name).name: value for name, value in config.items()} for config in configs]
+        rows = [config for config in named for _ in concurrencies or (0,)]
+        grid = Grid.of([config or {next(iter(self.facts.parameters)): None} for config in rows])
+        load = load_of(workload, len(rows))
+        if concurrencies:
+            load = replace(load, amount=np.tile(np.array(concurrencies, np.float64), len(named)))
+        wanted = tuple(dict.fromkeys([*_METRICS, *bounded, *([_PRICE] if hardware.usd_per_hour else [])]))
+        needed, fitted = devices_of(grid, self.facts), _model_of(self.store)
+        found: list[InferenceSummary] = []
+        for count in np.unique(needed):
+            part = np.flatnonzero(needed == count)
+            target = Target(architecture.name, hardware.name, self.name, int(count), self.version)
+            question = Question(target, architecture, hardware, workload, grid.take(part), fitted.shelf)
+            answer = fitted.predict(question, wanted, load.take(part))
+            account = memory(question.resolve(question.grid, load.take(part)))
+            loads = load.amount[part] if concurrencies else None
+            found += summaries([rows[row] for row in part.tolist()], workload, int(count), answer, account, loads)
+        return found
+
+
+def _model_of(store: Store | None) -> Surrogate:
+    return Surrogate.fit({}) if store is None else surrogate(store)
+
+
+def get_backend(name: str, db: Path | None = None) -> BaseBackend:
+    """The backend of an engine, "vllm" or, for the tables of a version, "vllm:0.24.0".
+
+    Args:
+        name: an engine of `servecast engines`.
+        db: the performance database whose tables and results are used; none, where it is not given.
+
+    Raises:
+        UnknownNameError: no engine is called so; the sentence lists those there are.
+    """
+    base, _, version = name.partition(":")
+    return Backend(engine(base), version or None, None if db is None else Store(db))

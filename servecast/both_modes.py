@@ -1,0 +1,116 @@
+"""Prefill and decode together or apart: both ways on the same devices under the same load."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model.load import Load, load_of
+from model.prediction import Estimate, Floats, GridPrediction
+from model.units import POOLS
+from perfdb.errors import InputError
+from perfdb.store import Store
+from servecast.disagg import DisaggAsked, ask, rows_of, terms_of
+from servecast.slo import Slo, met
+from servecast.space import devices_of
+from servecast.whatif import SHOWN, rows_of_grid, surrogate
+
+
+def both_modes(asked: DisaggAsked, slos: tuple[Slo, ...], store: Store, most: int | None = None) -> dict[str, Any]:
+    """Predict aggregated replicas and disaggregated units that share `devices`; returns the document of the command.
+
+    Parameters of one pool count for that pool alone, all others for both ways. Aggregated replicas are of the prefill
+    pool's platform.
+
+    Args:
+        asked: the question. slos: bounds that central values must keep. store: what is known. most: "rows" holds only
+            so many configs, first those that fit and keep the bounds, of these those of the best throughput.
+
+    Raises:
+        InputError: it is not said how many devices there are, or a metric cannot be bounded; else as
+            `servecast.disagg.ask` and `servecast.whatif.whatif`.
+    """
+    if asked.sharing.devices is None:
+        raise InputError.at("--mode both", "no number of devices", "--devices, which both ways share out")
+    if np.isfinite(asked.sharing.router_limit):
+        raise InputError.at("--router-limit", "--mode both", "--mode disagg")
+    wrong = [slo.name for slo in slos if slo.name not in SHOWN]
+    if wrong:
+        raise InputError.at("--slo", f"{wrong[0]} is not predicted of two pools", ", ".join(SHOWN))
+    started = time.process_time()
+    pair = ask(asked, store)
+    rows = _aggregated(asked, store, asked.sharing.devices)
+    rows += [{"mode": "disagg", **row} for row in rows_of(asked, pair, np.arange(len(pair.answer.feasible)))]
+    kept = met(slos, {slo.name: np.array([row[slo.name]["mean"] for row in rows]) for slo in slos}) if slos else None
+    for place, row in enumerate(rows):
+        row["meets_slo"] = None if kept is None else bool(kept[place])
+    rows.sort(key=lambda row: (not row["feasible"], row["meets_slo"] is False, -row["output_tps"]["mean"]))
+    document = {
+        "mode": "both",
+        "rows": rows if most is None else rows[:most],
+        "configs": len(rows),
+        "slo": [str(slo) for slo in slos],
+        "best": _best(rows),
+        **terms_of(pair),
+    }
+    return {**document, "cpu_s": time.process_time() - started}
+
+
+def _best(rows: list[dict[str, Any]]) -> dict[str, float | None]:
+    """The most output tokens/s per device there is (also of those left over) of either way that fits and keeps the
+    bounds, and their ratio."""
+    found: dict[str, float | None] = {}
+    for mode in ("agg", "disagg"):
+        good = (row for row in rows if row["mode"] == mode and row["feasible"] and row["meets_slo"] is not False)
+        values = [row["output_tps"]["mean"] / (row["gpus"] + row["left_over"]) for row in good]
+        found[mode] = max(values, default=None)
+    agg, disagg = found["agg"], found["disagg"]
+    return {**found, "ratio": None if agg is None or disagg is None else disagg / agg}
+
+
+def _aggregated(asked: DisaggAsked, store: Store, there: int) -> list[dict[str, Any]]:
+    """Rows of as many replicas of each config as there are devices for."""
+    plain = {name: values for name, values in asked.asked.sets.items() if name.partition(".")[0] not in POOLS}
+    question = replace(asked.asked, sets=plain, devices=None)
+    model, grid = surrogate(store), question.grid()
+    found: dict[int, dict[str, Any]] = {}
+    for places, part in question.questions(grid):
+        size = devices_of(part.grid, question.facts)
+        load, replicas, worth = _share(load_of(part.workload, len(size)), there // size, asked.sharing.efficiency)
+        answer = _together(model.predict(part, SHOWN, load), worth, worth / np.maximum(replicas, 1))
+        rows = rows_of_grid(answer, part.grid if plain else None, np.arange(len(size)))
+        for place, row, taken, count in zip(places.tolist(), rows, size.tolist(), replicas.tolist(), strict=True):
+            lacks = None if count else f"takes {taken} devices, there are {there}"
+            fits = {"feasible": row["feasible"] and count > 0, "reason": lacks or row["reason"]}
+            used = count * taken
+            own = {"mode": "agg", "platform": part.platform.name, "replicas": count, "gpus": used}
+            found[place] = {**own, "left_over": there - used, **row, **fits}
+    return [found[place] for place in range(len(grid))]
+
+
+def _share(
+    load: Load, replicas: npt.NDArray[np.int64], efficiency: float
+) -> tuple[Load, npt.NDArray[np.int64], Floats]:
+    """The load of one replica, how many there are, and how many times as much as it they serve; all `n`.
+
+    As `model.units` shares it: for requests from outside, replicas that serve less are as if more came to them.
+    """
+    count = np.maximum(replicas, 1)
+    each = np.where(count > 1, efficiency, 1.0)
+    at_work = np.where(load.is_open, count, np.minimum(count, load.amount))
+    amount = load.amount / np.where(load.is_open, at_work * each, at_work)
+    return replace(load, amount=amount, requests=load.requests / at_work), replicas, at_work * each
+
+
+def _together(answer: GridPrediction, worth: Floats, per_device: Floats) -> GridPrediction:
+    """The prediction of one replica as that of all: rates times `worth`, those per device times `per_device`, `n`."""
+    factors = {"output_tps": worth, "request_tps": worth, "output_tps_per_gpu": per_device}
+    metrics = {
+        name: Estimate(found.log_mean + np.log(factors[name]), found.log_sd) if name in factors else found
+        for name, found in answer.metrics.items()
+    }
+    return replace(answer, metrics=metrics)

@@ -1,0 +1,155 @@
+"""Which kernels of this machine are measured, from what a person says, and what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+from model.architecture import resolve_model
+from model.steps.layers import Attention, Call, LatentAttention, Mixture, Product, Sharding, calls
+from perfdb.errors import InputError
+from perfdb.operations import canonical_dtype
+from runner.collect.cases import Case, Grid, HeadShape, Shape
+from runner.collect.journal import Timed
+from runner.collect.method import spread_text
+from runner.collect.run import Collected, Progress
+from servecast.budget import Budget, Unit
+from servecast.output import note, print_table, seconds_text
+
+_EVERY_S = 5.0
+_QUANTILES = {"p50": 0.5, "p90": 0.9}
+
+
+def with_models(grid: Grid, models: Sequence[str], shares: Sequence[int]) -> Grid:
+    """The grid with the products and heads that these models have on one of `shares` devices (tp) each.
+
+    What has no kernel here (latent attention, windows, experts) is said and left out.
+
+    Raises:
+        UnknownNameError, FileError, ModelError: a model cannot be described.
+        InputError: a number of devices is less than 1.
+    """
+    if any(tp < 1 for tp in shares):
+        raise InputError.at("--tp", f"{min(shares)}", "numbers of devices from 1 on, such as 1,2,4,8")
+    products: dict[Shape, None] = {}
+    heads: dict[HeadShape, None] = {}
+    for name in models:
+        model = resolve_model(name)
+        found = [call for tp in shares for call in calls(model, Sharding(tp))]
+        products |= dict.fromkeys(
+            (int(call.n), int(call.k)) for call in found if isinstance(call, Product) and _whole(call.n, call.k)
+        )
+        heads |= dict.fromkeys(
+            (int(call.heads.heads), int(call.heads.kv_heads), int(call.heads.head_dim))
+            for call in found
+            if isinstance(call, Attention) and not call.heads.window and _whole(*call.heads)
+        )
+        left_out = dict.fromkeys(word for word in map(_unmeasured, found) if word)
+        if left_out:
+            note(f"{model.name}: {', '.join(left_out)} cannot be measured here; the rest is")
+    return replace(grid, products=list(products), heads=list(heads))
+
+
+def _whole(*sizes: float) -> bool:
+    return all(float(size).is_integer() for size in sizes)
+
+
+def _unmeasured(call: Call) -> str:
+    match call:
+        case LatentAttention():
+            return "latent attention"
+        case Mixture():
+            return "its experts"
+        case Attention() if call.heads.window:
+            return "attention of a window"
+    return ""
+
+
+def number_formats(text: str | None) -> list[str] | None:
+    """ "bf16,float8_e4m3" -> ["bf16", "fp8"]; None where nothing is said.
+
+    Raises:
+        InputError: a word is no number format.
+    """
+    if text is None:
+        return None
+    found: dict[str, None] = {}  # each once
+    for word in text.split(","):
+        name = canonical_dtype(word)
+        if name is None:
+            what = f"{word.strip()!r} is no number format"
+            raise InputError.at("--dtypes", what, "one such as bf16, fp8, int8 or q4_0")
+        found[name] = None
+    return list(found)
+
+
+def seconds_of(budget: str | None) -> float:
+    """ "10m" -> 600; infinite where nothing is said.
+
+    Raises:
+        BudgetError: it cannot be read. InputError: it is no time.
+    """
+    if budget is None:
+        return float("inf")
+    cap = Budget.parse(budget)
+    if cap.unit is not Unit.SECONDS:
+        raise InputError.at("--budget", f"{budget} is no time", "one such as 90s, 10m or 2h")
+    return cap.amount
+
+
+def watch() -> Progress:
+    """Progress for a person: one case every few seconds, and the first that is refused for a reason."""
+    said = -_EVERY_S
+    reasons: set[str | None] = {None}
+
+    def measured(done: int, wanted: int, case: Case, timed: Timed) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said >= _EVERY_S or timed.error not in reasons:
+            said = now
+            reasons.add(timed.error)
+            busy = f", {timed.waited:.0%} waiting for a core" if timed.is_busy else ""
+            what = timed.error or f"{timed.answer['latency_s'] * 1e6:,.1f} µs ± {timed.spread:.1%}{busy}"
+            note(f"[{done} of {wanted}] {case}: {what}")
+
+    return measured
+
+
+def document_of(found: Collected) -> dict[str, Any]:
+    """The document of the command; `spread` are quantiles of the relative spread of the repeats."""
+    from numpy import quantile
+
+    spreads = _spreads(found.timed)
+    return {
+        "table": str(found.table) if found.table else None,
+        "measured": len(spreads),
+        "refused": sum(each.error is not None for each in found.timed),
+        "missing": found.missing,
+        "new": found.new,
+        "seconds": found.seconds,
+        "spread": {name: float(quantile(spreads, q)) for name, q in _QUANTILES.items()} if spreads else None,
+    }
+
+
+def say_collected(found: Collected) -> None:
+    """How many times of each operation there are, and how steady they are."""
+    groups: dict[tuple[str, str], list[Timed]] = {}
+    for each in found.timed:
+        groups.setdefault((each.asked["op"], each.asked["dtype"]), []).append(each)
+    rows = []
+    for (op, dtype), mine in sorted(groups.items()):
+        spreads = _spreads(mine)
+        refused = sum(each.error is not None for each in mine)
+        rows.append([op, dtype, len(spreads), refused, f"{median(spreads):.1%}" if spreads else "-"])
+    print_table(["operation", "dtype", "measured", "refused", "median spread"], rows)
+    if spreads := _spreads(found.timed):
+        print(f"{found.new} new in {seconds_text(found.seconds)}; {spread_text(spreads)}")
+    if found.missing:
+        print(f"{found.missing} of {found.cases} cases are left; the same command goes on from there")
+
+
+def _spreads(timed: Iterable[Timed]) -> list[float]:
+    return [each.spread for each in timed if each.error is None and not each.is_busy]

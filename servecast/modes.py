@@ -1,0 +1,81 @@
+"""The modes of `whatif`: prefill and decode in one server, in two pools, or both ways compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from perfdb.errors import InputError, UnknownNameError
+
+if TYPE_CHECKING:
+    from model.units import Sharing
+    from perfdb.store import Store
+    from servecast.slo import Slo
+    from servecast.whatif import WhatIf
+
+MODES = ("agg", "disagg", "both")
+Told = tuple[dict[str, Any], Callable[[Mapping[str, Any]], None]]
+"""A document, and what tells it to a person."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One of `MODES`; but for agg how two pools share devices, and the decode pool's platform if it is another; for
+    both the bounds that are to be kept."""
+
+    name: str
+    sharing: Sharing | None = None
+    decode: str | None = None
+    slos: tuple[Slo, ...] = ()
+
+
+def mode_of(name: str, devices: int | None, given: Mapping[str, float | None], decode: str | None, slo: str) -> Mode:
+    """The mode with its flags: `given` are `efficiency`, `router_limit` (requests/s) and `link` (GB/s).
+
+    Raises:
+        UnknownNameError: no such mode. InputError: a flag belongs to another mode, or is out of range.
+    """
+    if name not in MODES:
+        raise UnknownNameError.of("mode", name, MODES)
+    flags = {flag: value for flag, value in given.items() if value is not None}
+    if slo and name != "both":
+        raise InputError.at("--slo", f"beside --mode {name}", "--mode both, or servecast capacity")
+    if name == "agg":
+        wrong = [f"--{flag.replace('_', '-')}" for flag in flags] + (["--decode"] if decode else [])
+        if wrong:
+            raise InputError.at(wrong[0], "beside --mode agg", "--mode disagg or both")
+        return Mode(name)
+    from model.units import Sharing
+    from servecast.slo import parse_slos
+
+    for flag, value in flags.items():
+        most = 1.0 if flag == "efficiency" else 1e9
+        if not 0 < value <= most:
+            raise InputError.at(f"--{flag.replace('_', '-')}", f"{value}", f"a number above 0 and up to {most:g}")
+    if "link" in flags:
+        flags["link"] *= 1e9
+    return Mode(name, Sharing(devices, **flags), decode, parse_slos(slo) if slo else ())
+
+
+def answer_in_mode(asked: WhatIf, store: Store, mode: Mode, explained: bool, most: int | None) -> Told:
+    """Answer a question; `explained` and `most` as in `servecast.whatif.whatif`.
+
+    Raises:
+        See `servecast.whatif.whatif`, `servecast.disagg.disagg` and `servecast.both_modes.both_modes`.
+    """
+    if mode.sharing is None:
+        from servecast.whatif import say_whatif, whatif
+
+        return whatif(asked, store, explained, most), say_whatif
+    from servecast.disagg import DisaggAsked, disagg
+    from servecast.disagg_text import say_both, say_disagg
+
+    question = DisaggAsked(asked, mode.decode, mode.sharing)
+    if mode.name == "disagg":
+        return disagg(question, store, explained, most), say_disagg
+    from servecast.both_modes import both_modes
+
+    if explained:
+        raise InputError.at("--explain", "--mode both", "--mode agg or disagg")
+    return both_modes(question, mode.slos, store, most), say_both

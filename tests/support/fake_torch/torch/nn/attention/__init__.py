@@ -1,0 +1,1 @@
+"""As torch.nn.attention is a package."""
