@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from model.descriptors import LENGTHS, ROOF_DECODING, ROOF_WAITING, WAITING
 from model.intervals import balanced_weights, conformal_sd, folds
-from model.kept_fits import kept
+from model.kept.fits import kept
 from model.kriging import Kriging, Spread, spaced, spread_of
 from model.prediction import Floats
 from model.trees import Trees, fit_trees, joined

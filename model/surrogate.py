@@ -21,7 +21,7 @@ from model.derived import BASIS, derive, family_of, predictable
 from model.descriptors import PLACE_ROLES
 from model.feasibility import feasibility
 from model.history import Columns, Ints, groups_of, size, training
-from model.kept_training import kept_training
+from model.kept.training import kept_training
 from model.lessons import NOTHING_LEARNED, Lessons
 from model.load import Load
 from model.prediction import Bools, Estimate, Floats, GridPrediction

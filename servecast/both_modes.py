@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from model.disagg.units import POOLS
 from model.load import Load, load_of
 from model.prediction import Estimate, Floats, GridPrediction
-from model.units import POOLS
 from perfdb.errors import InputError
 from perfdb.store import Store
 from servecast.disagg import DisaggAsked, ask, rows_of, terms_of
@@ -97,7 +97,7 @@ def _share(
 ) -> tuple[Load, npt.NDArray[np.int64], Floats]:
     """The load of one replica, how many there are, and how many times as much as it they serve; all `n`.
 
-    As `model.units` shares it: for requests from outside, replicas that serve less are as if more came to them.
+    As `model.disagg.units` shares it: for requests from outside, replicas that serve less are as if more came to them.
     """
     count = np.maximum(replicas, 1)
     each = np.where(count > 1, efficiency, 1.0)

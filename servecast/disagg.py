@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from model.architecture import resolve_model
+from model.disagg.units import POOLS, STAGES, Deployments, Sharing
 from model.question import Question
 from model.tables.said import listening
-from model.units import POOLS, STAGES, Deployments, Sharing
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.facts.platforms import platform
 from perfdb.records import Grid, Provenance, Scalar, Target
@@ -22,7 +22,7 @@ from search.space import MOST_CONFIGS
 from servecast.whatif import SHOWN, WhatIf, intervals, surrogate
 
 if TYPE_CHECKING:
-    from model.disaggregated import Answer, Asked
+    from model.disagg.answer import Answer, Asked
     from model.tables.shelf import Shelf
 
 WORKERS = "replicas"
@@ -102,7 +102,7 @@ def ask(asked: DisaggAsked, store: Store) -> Pair:
         InputError: the load, a parameter or the number of combinations cannot be. UnknownNameError: a name is not
             known. ModelError, FileError: the model's files.
     """
-    from model.disaggregated import Asked, disaggregated
+    from model.disagg.answer import Asked, disaggregated
 
     if asked.asked.facts.name == "llamacpp":
         raise InputError.at("--mode disagg", "llama.cpp prefills and decodes in one server", "vllm, sglang or trtllm")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from perfdb.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from model.units import Sharing
+    from model.disagg.units import Sharing
     from perfdb.store import Store
     from servecast.slo import Slo
     from servecast.whatif import WhatIf
@@ -46,7 +46,7 @@ def mode_of(name: str, devices: int | None, given: Mapping[str, float | None], d
         if wrong:
             raise InputError.at(wrong[0], "beside --mode agg", "--mode disagg or both")
         return Mode(name)
-    from model.units import Sharing
+    from model.disagg.units import Sharing
     from servecast.slo import parse_slos
 
     for flag, value in flags.items():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from model.kept_costs import Told, kept_costs, say_of
+from model.kept.costs import Told, kept_costs, say_of
 from model.loops import loop
 from model.prediction import Floats
 from model.simulate.costs import StepCosts, attention_s

@@ -13,7 +13,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from model.dtypes import dtype as known_format
-from model.kept_tables import kept_table
+from model.kept.tables import kept_table
 from model.prediction import Floats
 from model.tables.answer import INTERPOLATED, LEARNED, MEASURED, ROOFLINE, VERSION_PROXY, Answer
 from model.tables.ask import ask

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from model.architecture import resolve_model
-from model.disaggregated import Asked, disaggregated
-from model.pools import Pool, link_bytes_s, moved_bytes
+from model.disagg.answer import Asked, disaggregated
+from model.disagg.pools import Pool, link_bytes_s, moved_bytes
+from model.disagg.units import Deployments
 from model.question import Question
 from model.simulate.costs import StepCosts, step_s
 from model.steps.config import step_costs
 from model.steps.overheads import overheads
-from model.units import Deployments
 from perfdb.facts.platforms import platform
 from perfdb.lengths import Lengths
 from perfdb.records import Arrival, Grid, Target, Workload

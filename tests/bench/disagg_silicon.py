@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from model.architecture import resolve_model
-from model.disaggregated import Asked, disaggregated
+from model.disagg.answer import Asked, disaggregated
+from model.disagg.units import Deployments
 from model.prediction import Z90
 from model.question import Question
 from model.surrogate import Surrogate
-from model.units import Deployments
 from perfdb.errors import ServecastError
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid, Target, Workload

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from model.conditioning import NOISE_SD
-from model.pool_lessons import PoolCorrection
+from model.disagg.lessons import PoolCorrection
+from model.disagg.units import Shared
 from model.prediction import Estimate, Floats
-from model.units import Shared
 
 if TYPE_CHECKING:
-    from model.disaggregated import Asked
+    from model.disagg.answer import Asked
 
 Ints = npt.NDArray[np.int64]
 _NEAR_SD, _NEAR = 1.5, 0.15

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.architecture import resolve_model
-from model.pools import Pool
+from model.disagg.pools import Pool
+from model.disagg.units import ALONE, Deployments, Shared, Sharing, shared_out
 from model.question import Question
-from model.units import ALONE, Deployments, Shared, Sharing, shared_out
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid, Target, Workload
 

@@ -13,7 +13,7 @@ import pytest
 
 from model import compiled
 from model.crossfit import CrossFit
-from model.kept_fits import kept
+from model.kept.fits import kept
 from model.trees import Trees, fit_trees
 
 

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.architecture import resolve_model
-from model.disaggregated import Answer, Asked, disaggregated
+from model.disagg.answer import Answer, Asked, disaggregated
+from model.disagg.pools import NETWORK_BYTES_S, Pool, moved_bytes
+from model.disagg.units import ALONE, Deployments, Sharing
 from model.load import load_of
 from model.memory import memory
-from model.pools import NETWORK_BYTES_S, Pool, moved_bytes
 from model.question import Question
 from model.serving import serve
 from model.steps.overheads import overheads
-from model.units import ALONE, Deployments, Sharing
 from perfdb.errors import InputError
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid, Scalar, Target, Workload

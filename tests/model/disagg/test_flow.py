@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.pool_flow import (
+from model.disagg.flow import (
     ACTIVE,
     MOVE_S,
     PROMPT_S,

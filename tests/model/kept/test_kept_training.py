@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model import kept_training
-from model.kept_training import kept_training as kept
+from model.kept.training import kept_training as kept
 from model.tables.said import listening
 from model.tables.shelf import Shelf
 from perfdb.operations import OperationSet, OperationTable

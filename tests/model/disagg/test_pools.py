@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.architecture import resolve_model
-from model.pools import LEVELS, NETWORK_BYTES_S, Pool, decode_curves, link_bytes_s, prompts
+from model.disagg.pools import LEVELS, NETWORK_BYTES_S, Pool, decode_curves, link_bytes_s, prompts
 from model.question import Question
 from model.roofline import SLOWEST_LINK
 from model.serving import decode_load

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from model.architecture import resolve_model
-from model.disaggregated import Answer, Asked, disaggregated
+from model.disagg.answer import Answer, Asked, disaggregated
+from model.disagg.lessons import APART_SD, correction
+from model.disagg.units import Deployments
 from model.history import training
 from model.lessons import Lessons
-from model.pool_lessons import APART_SD, correction
 from model.question import Question, analyse
 from model.residual import PRIOR_SD, UNFAMILIAR
-from model.units import Deployments
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid, Target, Workload
 

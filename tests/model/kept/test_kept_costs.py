@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from model.architecture import resolve_model
-from model.kept_costs import kept_costs, say_of
+from model.kept.costs import kept_costs, say_of
 from model.steps.layers import Sharding
 from model.steps.overheads import overheads
 from model.steps.tabulate import StepModel

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.pool_flow import Units
-from model.rate_match import MOST_WORKERS, matched
+from model.disagg.flow import Units
+from model.disagg.rate_match import MOST_WORKERS, matched
 
 
 def units(prefill: float, decode: float, link: float = 1e9) -> Units:

@@ -9,10 +9,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from model.pool_flow import Units
-from model.pools import Pool, decode_curves, moved_bytes, prompts
+from model.disagg.flow import Units
+from model.disagg.pools import Pool, decode_curves, moved_bytes, prompts
+from model.disagg.rate_match import matched
 from model.prediction import Floats
-from model.rate_match import matched
 from model.steps.overheads import overheads
 
 Ints = npt.NDArray[np.int64]

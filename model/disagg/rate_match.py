@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from model.disagg.flow import Floats, Unit, Units, step_at, unit_of
 from model.loops import loop
-from model.pool_flow import Floats, Unit, Units, step_at, unit_of
 
 Ints = npt.NDArray[np.int64]
 

@@ -2,7 +2,7 @@
 
 A *unit* is x prefill workers and y decode workers; as many units as there are devices for share the load. A request is
 prefilled, its KV cache moves over the link, and it decodes: its first token shows when it has a place in the decode
-pool. Throughput is that of the slowest of prefill, link and decode; see `model.pool_flow` for what is waited for.
+pool. Throughput is that of the slowest of prefill, link and decode; see `model.disagg.flow` for what is waited for.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from model.lessons import Lessons
-from model.load import Load
-from model.pool_flow import (
+from model.disagg.flow import (
     ACTIVE,
     MOVE_S,
     PROMPT_S,
@@ -29,15 +27,17 @@ from model.pool_flow import (
     closed_loop,
     steps_at,
 )
-from model.pool_lessons import correction
-from model.pool_metrics import estimates
-from model.pools import LEVELS, Pool, link_bytes_s
+from model.disagg.lessons import correction
+from model.disagg.metrics import estimates
+from model.disagg.pools import LEVELS, Pool, link_bytes_s
+from model.disagg.units import ALONE, POOLS, STAGES, Deployments, Shared, Sharing, shared_out
+from model.lessons import Lessons
+from model.load import Load
 from model.prediction import Bools, Estimate, Floats
 from model.question import Question
 from model.queueing import in_flight
 from model.serving import DEFAULT_WAVES, MOST_LOAD
 from model.steps.overheads import overheads
-from model.units import ALONE, POOLS, STAGES, Deployments, Shared, Sharing, shared_out
 from perfdb.errors import InputError
 
 Ints = npt.NDArray[np.int64]
