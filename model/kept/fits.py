@@ -33,7 +33,7 @@ def kept(data: Sequence[npt.NDArray[np.generic]], fit: Callable[[], Fitted]) -> 
 
 @cache
 def _code() -> bytes:
-    folder = Path(__file__).parent
+    folder = Path(__file__).resolve().parents[1]
     return b"".join((folder / name).read_bytes() for name in _SOURCES)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model import kept_training
+from model.kept import training as kept_training
 from model.kept.training import kept_training as kept
 from model.tables.said import listening
 from model.tables.shelf import Shelf
