@@ -24,7 +24,7 @@ from model.load import ARRIVALS, Load
 from model.memory import memory
 from model.points import Points
 from model.prediction import Floats
-from model.serving import serve
+from model.serving import serve, without_slot_waits
 from model.tables.shelf import NO_TABLES, Shelf
 from perfdb.errors import ServecastError, UnknownNameError
 from perfdb.facts.engines import EngineFacts, engine
@@ -231,12 +231,15 @@ def _assemble(
     rows, group, features = [], [], []
     residual: dict[str, list[Floats]] = {name: [] for name in FAMILIES}
     for key, members, points in parts:
-        answer = serve(points, memory(points).room)
+        room = memory(points).room
+        answer = serve(points, room)
+        unqueued = without_slot_waits(points, room)
+        served = answer if unqueued is points else serve(unqueued, room)
         names, place = groups_of(points)
         numbers_of = np.array([groups.setdefault(name, len(groups)) for name in names])
         rows.append(members)
         group.append(numbers_of[place])
-        features.append(describe(points, answer, version_number(key[3])))
+        features.append(describe(unqueued, served, version_number(key[3])))
         found = residuals(history, members, points, answer.metrics)
         for name in FAMILIES:
             residual[name].append(found[name])

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from model.architecture import Architecture
 from model.descriptors import describe, version_number
 from model.history import engine_facts
@@ -14,7 +16,7 @@ from model.load import Load, load_of
 from model.memory import Memory, memory
 from model.points import Points
 from model.prediction import Floats
-from model.serving import Serving, serve
+from model.serving import Serving, serve, without_slot_waits
 from model.tables.shelf import NO_TABLES, Shelf
 from perfdb.facts.platforms import PlatformFacts
 from perfdb.records import Grid, Target, Workload
@@ -67,9 +69,23 @@ class Analysis:
     version: str | None
 
     @cached_property
+    def unqueued(self) -> Analysis:
+        """The same without the requests of closed loops that wait for a slot: what corrections are learned for."""
+        points = without_slot_waits(self.points, self.memory.room)
+        if points is self.points:
+            return self
+        return Analysis(points, self.memory, serve(points, self.memory.room), self.version)
+
+    @cached_property
+    def slot_wait_s(self) -> Floats:
+        """Seconds that a request of a closed loop waits for a slot, `n`."""
+        return np.maximum(self.serving.metrics["ttft_s"] - self.unqueued.serving.metrics["ttft_s"], 0.0)
+
+    @cached_property
     def features(self) -> Floats:
         """Descriptors, `n x d`."""
-        return describe(self.points, self.serving, version_number(self.version))
+        one = self.unqueued
+        return describe(one.points, one.serving, version_number(self.version))
 
 
 def analyse(question: Question, grid: Grid | None = None, load: Load | None = None) -> Analysis:

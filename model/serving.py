@@ -15,7 +15,7 @@ finitely many requests starts as a burst; its share is b/requests.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -77,7 +77,7 @@ class _Open:
 
 def serve(points: Points, kv_sequences: Floats) -> Serving:
     """Metrics of every row, with at most `kv_sequences` sequences in flight per replica (see `model.memory`)."""
-    slots = np.maximum(np.minimum(points.max_num_seqs, kv_sequences), 1.0)
+    slots = _slots(points, kv_sequences)
     in_flight = np.maximum(points.load.amount / points.dp, 1.0)
     n = len(points)
     found = _Open(np.full(n, np.inf), np.full(n, np.nan), np.zeros(n), np.ones(n))
@@ -87,6 +87,19 @@ def serve(points: Points, kv_sequences: Floats) -> Serving:
         in_flight[rows] = _open_loop(points, slots, rows, found)
     cycle = _cycle(points, np.minimum(in_flight, slots), found.crowd)
     return _answer(points, cycle, in_flight, found)
+
+
+def without_slot_waits(points: Points, kv_sequences: Floats) -> Points:
+    """The same without the requests of closed loops that wait for a slot: those in flight are as many as are served."""
+    most, load = _slots(points, kv_sequences) * points.dp, points.load
+    waits = ~(load.is_open | load.is_batch) & (load.amount > most)
+    if not waits.any():
+        return points
+    return replace(points, load=replace(load, amount=np.where(waits, most, load.amount)))
+
+
+def _slots(points: Points, kv_sequences: Floats) -> Floats:
+    return np.maximum(np.minimum(points.max_num_seqs, kv_sequences), 1.0)
 
 
 def _cycle(points: Points, wanted: Floats, crowd: Floats | float = 1.0) -> _Cycle:

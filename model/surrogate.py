@@ -65,6 +65,26 @@ def _sums(found: Analysis, basis: Mapping[str, Estimate], free: Bools) -> dict[s
     }
 
 
+def _with_slot_waits(found: Analysis, basis: Mapping[str, Estimate], shift: Floats) -> dict[str, Estimate]:
+    """Latencies with what requests wait for a slot: as wrong as the times of those who hold the slots (`shift`, `n`);
+    and the throughput that follows by Little's law."""
+    waits = np.flatnonzero(found.slot_wait_s > 0)
+    if not len(waits):
+        return dict(basis)
+    waiting, answer = np.log(found.slot_wait_s[waits]) + shift[waits], dict(basis)
+    for name in ("ttft_s", "e2e_s", "e2e_s_p90"):
+        mean, sd = basis[name].log_mean.copy(), basis[name].log_sd.copy()
+        total = np.logaddexp(mean[waits], waiting)
+        share = np.exp(waiting - total)
+        sd[waits] = (1.0 - share) * sd[waits] + share * basis["tpot_s"].log_sd[waits]
+        mean[waits] = total
+        answer[name] = Estimate(mean, sd)
+    in_flight = np.log(found.serving.metrics["output_tps"] * found.serving.metrics["e2e_s"])
+    rate = basis["output_tps"].log_mean.copy()
+    rate[waits] = (in_flight - answer["e2e_s"].log_mean)[waits]
+    return {**answer, "output_tps": Estimate(rate, basis["output_tps"].log_sd)}
+
+
 def _akin(asked: Analysis, measured: Analysis) -> int:
     """How many measured rows are of the groups that are asked for."""
     groups = groups_of(asked.points)[0]
@@ -180,7 +200,7 @@ class Surrogate:
         self, lessons: Lessons, question: Question, found: Analysis, own: Ints = _NO_ROWS
     ) -> tuple[dict[str, Estimate], bool]:
         """Analytic metrics with the residual learned from all rows but `own`; whether there were any."""
-        corrections = NOTHING_LEARNED
+        corrections, served = NOTHING_LEARNED, found.unqueued
         if lessons.learned:
             corrections = lessons.corrections(*groups_of(found.points), found.features, own)
         # at a rate of its own a deployment serves what is offered, but for those that cannot keep up
@@ -192,13 +212,14 @@ class Surrogate:
             family, sign = family_of(name)
             correction = corrections[family]
             is_given = follows & (name == "output_tps")
-            mean = np.log(found.serving.metrics[name]) + sign * np.where(is_given, 0.0, correction.shift)
+            mean = np.log(served.serving.metrics[name]) + sign * np.where(is_given, 0.0, correction.shift)
             widened = correction.sd if correction.learned else correction.sd * wider
             sd = np.hypot(widened, near_capacity) if family in _QUEUES else widened
             basis[name] = Estimate(mean, np.where(is_given, NOISE_SD, sd))
         parts = (corrections["ttft_s"], corrections["tpot_s"])
         if corrections["e2e_s"].stands_in and all(part.learned and not part.stands_in for part in parts):
-            basis |= _sums(found, basis, ~follows)
+            basis |= _sums(served, basis, ~follows)
+        basis = _with_slot_waits(found, basis, np.broadcast_to(corrections["tpot_s"].shift, len(follows)))
         return basis, any(correction.learned for correction in corrections.values())
 
     def _conditioned(

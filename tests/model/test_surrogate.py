@@ -293,3 +293,18 @@ def test_no_first_token_is_predicted_after_the_last_one() -> None:
     history["ttft_s"] = history["ttft_s"] * np.array([1.0, 3.0, 9.0])
     found = Surrogate.fit(history).predict(asked)
     assert found.metrics["ttft_s"].mean[0] <= found.metrics["e2e_s"].mean[0]
+
+
+def test_what_was_learned_without_queues_leaves_the_wait_for_a_slot() -> None:
+    """Fewer slots than requests never look better than enough of them, though no such config was ever seen."""
+    enough = Grid({"max_num_seqs": np.array([64, 128])})
+    loads = [Workload(isl=isl, osl=128, arrival=Arrival.CLOSED, concurrency=c, requests=320) for isl in (256, 512, 1024)
+             for c in (8, 16, 64)]  # fmt: skip
+    seen = joined(*(rows(question(m, p, enough, load)) for m in MODELS[1:] for p in PLATFORMS for load in loads))
+    # with more requests in flight first tokens came ever sooner than the analytic model says
+    seen["ttft_s"] = seen["ttft_s"] / seen["concurrency"] ** 0.7
+    asked = question(grid=Grid({"max_num_seqs": np.array([2, 4, 8, 16, 32, 64])}))
+    found, actual = Surrogate.fit(seen).predict(asked), truth(asked)
+    assert (np.diff(found.metrics["output_tps"].mean) >= -1e-6).all()
+    assert (np.diff(found.metrics["ttft_s"].mean) <= 1e-6).all()
+    assert np.abs(np.log(found.metrics["ttft_s"].mean / actual["ttft_s"]))[:4].max() < 1.0
