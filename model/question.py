@@ -71,7 +71,7 @@ class Analysis:
     @cached_property
     def unqueued(self) -> Analysis:
         """The same without the requests of closed loops that wait for a slot: what corrections are learned for."""
-        points = without_slot_waits(self.points, self.memory.room)
+        points = without_slot_waits(self.points)
         if points is self.points:
             return self
         return Analysis(points, self.memory, serve(points, self.memory.room), self.version)

@@ -77,7 +77,7 @@ class _Open:
 
 def serve(points: Points, kv_sequences: Floats) -> Serving:
     """Metrics of every row, with at most `kv_sequences` sequences in flight per replica (see `model.memory`)."""
-    slots = _slots(points, kv_sequences)
+    slots = np.maximum(np.minimum(points.max_num_seqs, kv_sequences), 1.0)
     in_flight = np.maximum(points.load.amount / points.dp, 1.0)
     n = len(points)
     found = _Open(np.full(n, np.inf), np.full(n, np.nan), np.zeros(n), np.ones(n))
@@ -89,17 +89,16 @@ def serve(points: Points, kv_sequences: Floats) -> Serving:
     return _answer(points, cycle, in_flight, found)
 
 
-def without_slot_waits(points: Points, kv_sequences: Floats) -> Points:
-    """The same without the requests of closed loops that wait for a slot: those in flight are as many as are served."""
-    most, load = _slots(points, kv_sequences) * points.dp, points.load
+def without_slot_waits(points: Points) -> Points:
+    """The same without the requests of closed loops beyond `max_num_seqs`, which wait for a slot.
+
+    Those that wait for room in the KV cache stay: how much there is is an account, not a setting.
+    """
+    most, load = np.maximum(points.max_num_seqs, 1.0) * points.dp, points.load
     waits = ~(load.is_open | load.is_batch) & (load.amount > most)
     if not waits.any():
         return points
     return replace(points, load=replace(load, amount=np.where(waits, most, load.amount)))
-
-
-def _slots(points: Points, kv_sequences: Floats) -> Floats:
-    return np.maximum(np.minimum(points.max_num_seqs, kv_sequences), 1.0)
 
 
 def _cycle(points: Points, wanted: Floats, crowd: Floats | float = 1.0) -> _Cycle:
