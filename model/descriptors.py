@@ -22,6 +22,8 @@ LENGTHS = np.array([2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0, 2.0, 2.0, 0.5, 0.5])
 for each, two rows of a group have little to do with each other."""
 PLACE_ROLES = frozenset({"tp", "pp", "dp", "weight_dtype", "max_num_seqs", "max_num_batched_tokens"})
 """The parameters that a place follows."""
+IS_OPEN = 9
+"""Column that is 1 where requests arrive at a rate of their own."""
 WAITING, ROOF_WAITING, ROOF_DECODING = range(len(LENGTHS), len(LENGTHS) + 3)
 """Columns that hold log(analytic time to the first token / time of the prompt alone), the same with that time on the
 roofline (both 0 for requests that arrive at a rate of their own), and log(analytic time per output token / decode step

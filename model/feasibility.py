@@ -37,6 +37,7 @@ def _divisions(points: Points) -> tuple[_Check, ...]:
     """Engines refuse to start where devices would get unequal numbers of heads, ranks or experts."""
     experts = max(points.architecture.experts, 1)
     return (
+        (np.asarray(points.pp > points.architecture.layers), _says_stages),
         (np.asarray(points.architecture.heads % points.tp != 0), _says_undivided),
         (np.asarray(points.tp * points.attention_dp != points.group), _says_ranks),
         (np.asarray((points.group % points.ep != 0) | (points.ep > experts)), _says_experts),
@@ -53,8 +54,15 @@ def _says_undivided(points: Points, _found: Memory, row: int) -> str:
     return f"{points.architecture.heads} attention heads cannot be divided among tp {points.tp[row]:.0f}"
 
 
+def _says_stages(points: Points, _found: Memory, row: int) -> str:
+    return f"{points.architecture.layers} layers cannot be divided into {points.pp[row]:.0f} stages"
+
+
 def _says_ranks(points: Points, _found: Memory, row: int) -> str:
-    return f"{points.group[row]:.0f} devices cannot be divided among {points.attention_dp[row]:.0f} ranks of attention"
+    ranks, devices = points.attention_dp[row], points.group[row]
+    if ranks == 1:
+        ranks, devices = points.dp[row], devices * points.dp[row]
+    return f"{devices:.0f} devices cannot be divided among {ranks:.0f} ranks of attention"
 
 
 def _says_experts(points: Points, _found: Memory, row: int) -> str:

@@ -233,7 +233,7 @@ def _assemble(
     for key, members, points in parts:
         room = memory(points).room
         answer = serve(points, room)
-        unqueued = without_slot_waits(points)
+        unqueued = without_slot_waits(points, room)
         served = answer if unqueued is points else serve(unqueued, room)
         names, place = groups_of(points)
         numbers_of = np.array([groups.setdefault(name, len(groups)) for name in names])

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from model.descriptors import IS_OPEN
 from model.history import FAMILIES, Group, Ints, Training
 from model.prediction import Floats
 from model.residual import PRIOR_SD, Residual
@@ -79,6 +80,12 @@ class Lessons:
             elder = None if self.elder is None else self.elder.residuals[family]
             found[family] = Residual(family, *parts) if elder is None else elder.taught(*parts)
         return found
+
+    @cached_property
+    def knows_arrivals(self) -> bool:
+        """Whether first tokens of requests that arrived at a rate of their own were learned from."""
+        at_rate = self.training.features[self.rows("ttft_s"), IS_OPEN] > 0 if len(self.training.rows) else np.zeros(0)
+        return bool(at_rate.any()) or (self.elder is not None and self.elder.knows_arrivals)
 
     def rows(self, family: str) -> Ints:
         """The training rows that measured the family."""

@@ -83,8 +83,9 @@ def memory(points: Points) -> Memory:
     blocks = np.where(points.kv_blocks > 0, points.kv_blocks, left)
     # a counted number of blocks says what was left, whatever this account of it makes of the rest
     available = np.where(points.kv_blocks > 0, weights + overhead + blocks * block, available)
-    # the last block of a sequence is half full on average
-    sequences = np.maximum(blocks / ((load.isl + load.osl / 2) / points.block_size + 0.5), 1.0)
+    # the last block of a sequence is half full on average; what prompts have in common is there once
+    own = (points.computed + load.osl / 2) / points.block_size + 0.5
+    sequences = np.maximum((blocks - points.reused / points.block_size) / own, 1.0)
     return Memory(available, weights, overhead, per_token, longest * per_token, sequences, blocks)
 
 

@@ -34,7 +34,7 @@ def share_experts(numbers: Numbers, engine: str, model: Architecture) -> None:
         ranks = _divide_devices(numbers, engine, flag)
     ep = np.where(spread, group, numbers["ep"])
     if not model.moe_layers:
-        group, ranks, ep = group / ranks, np.ones_like(ranks), np.ones_like(ep)
+        group, ranks, ep = group / np.maximum(ranks, 1.0), np.ones_like(ranks), np.ones_like(ep)
     numbers |= {"group": group, "attention_dp": ranks, "ep": ep}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -70,22 +70,31 @@ class Analysis:
 
     @cached_property
     def unqueued(self) -> Analysis:
-        """The same without the requests of closed loops that wait for a slot: what corrections are learned for."""
-        points = without_slot_waits(self.points)
+        """The same without the requests that wait for a slot: what corrections are learned for."""
+        points = without_slot_waits(self.points, self.memory.room)
         if points is self.points:
             return self
-        return Analysis(points, self.memory, serve(points, self.memory.room), self.version)
+        return Analysis(*_served(points, self.memory), self.version)
 
-    @cached_property
-    def slot_wait_s(self) -> Floats:
-        """Seconds that a request of a closed loop waits for a slot, `n`."""
-        return np.maximum(self.serving.metrics["ttft_s"] - self.unqueued.serving.metrics["ttft_s"], 0.0)
+    def slot_wait_s(self, name: str) -> Floats:
+        """Seconds that waiting for a slot adds to a latency, `n`; to a request's as much as to its first token."""
+        mine, others = self.serving.metrics, self.unqueued.serving.metrics
+        first, own = mine["ttft_s"] - others["ttft_s"], mine[name] - others[name]
+        return np.maximum(np.where(self.points.load.is_batch, own, first), 0.0)
 
     @cached_property
     def features(self) -> Floats:
         """Descriptors, `n x d`."""
         one = self.unqueued
+        if one.points.eager.any() or one.points.draft_tokens.any():
+            # nothing was learned of these: what corrects the plain server corrects theirs
+            none = np.zeros(len(one.points))
+            one = Analysis(*_served(replace(one.points, eager=none, draft_tokens=none), one.memory), self.version)
         return describe(one.points, one.serving, version_number(self.version))
+
+
+def _served(points: Points, account: Memory) -> tuple[Points, Memory, Serving]:
+    return points, account, serve(points, account.room)
 
 
 def analyse(question: Question, grid: Grid | None = None, load: Load | None = None) -> Analysis:

@@ -89,13 +89,16 @@ def serve(points: Points, kv_sequences: Floats) -> Serving:
     return _answer(points, cycle, in_flight, found)
 
 
-def without_slot_waits(points: Points) -> Points:
-    """The same without the requests of closed loops beyond `max_num_seqs`, which wait for a slot.
+_SURE_ROOM = 2.0
+"""How many times the accounted room for sequences there may be: twice in a cache in FP8 that nobody told of."""
 
-    Those that wait for room in the KV cache stay: how much there is is an account, not a setting.
-    """
-    most, load = np.maximum(points.max_num_seqs, 1.0) * points.dp, points.load
-    waits = ~(load.is_open | load.is_batch) & (load.amount > most)
+
+def without_slot_waits(points: Points, kv_sequences: Floats) -> Points:
+    """The same without the requests of a closed loop or batch that wait for a slot: beyond `max_num_seqs`, beyond
+    blocks that were counted, or beyond twice what the account of the memory leaves room for."""
+    room = kv_sequences * np.where(points.kv_blocks > 0, 1.0, _SURE_ROOM)
+    most, load = np.maximum(np.minimum(points.max_num_seqs, room), 1.0) * points.dp, points.load
+    waits = ~load.is_open & (load.amount > most)
     if not waits.any():
         return points
     return replace(points, load=replace(load, amount=np.where(waits, most, load.amount)))

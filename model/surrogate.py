@@ -22,7 +22,7 @@ from model.descriptors import PLACE_ROLES
 from model.feasibility import feasibility
 from model.history import Columns, Ints, groups_of, size, training
 from model.kept.training import kept_training
-from model.lessons import NOTHING_LEARNED, Lessons
+from model.lessons import NOTHING_LEARNED, Correction, Lessons
 from model.load import Load
 from model.prediction import Bools, Estimate, Floats, GridPrediction
 from model.question import Analysis, Question, analyse
@@ -58,9 +58,14 @@ def _sums(found: Analysis, basis: Mapping[str, Estimate], free: Bools) -> dict[s
     sd = np.exp(ttft.log_mean - total) * ttft.log_sd + np.exp(decoding - total) * tpot.log_sd
     analytic = {name: np.log(found.serving.metrics[name]) for name in ("e2e_s", "e2e_s_p90", "output_tps")}
     rate, given = analytic["output_tps"] + analytic["e2e_s"] - total, basis["output_tps"]
+    whole = {"e2e_s": total, "e2e_s_p90": total + analytic["e2e_s_p90"] - analytic["e2e_s"]}
+    # a static batch lasts as long as its waves, not as one request
+    batch = load.is_batch
     return {
-        "e2e_s": Estimate(total, sd),
-        "e2e_s_p90": Estimate(total + analytic["e2e_s_p90"] - analytic["e2e_s"], sd),
+        **{
+            name: Estimate(np.where(batch, basis[name].log_mean, mean), np.where(batch, basis[name].log_sd, sd))
+            for name, mean in whole.items()
+        },
         "output_tps": Estimate(np.where(free, rate, given.log_mean), np.where(free, sd, given.log_sd)),
     }
 
@@ -68,21 +73,28 @@ def _sums(found: Analysis, basis: Mapping[str, Estimate], free: Bools) -> dict[s
 def _with_slot_waits(found: Analysis, basis: Mapping[str, Estimate], shift: Floats) -> dict[str, Estimate]:
     """Latencies with what requests wait for a slot: as wrong as the times of those who hold the slots (`shift`, `n`);
     and the throughput that follows by Little's law."""
-    waits = np.flatnonzero(found.slot_wait_s > 0)
-    if not len(waits):
+    if found.unqueued is found:
         return dict(basis)
-    waiting, answer = np.log(found.slot_wait_s[waits]) + shift[waits], dict(basis)
+    answer, waits = dict(basis), found.unqueued.points.load.amount < found.points.load.amount
     for name in ("ttft_s", "e2e_s", "e2e_s_p90"):
-        mean, sd = basis[name].log_mean.copy(), basis[name].log_sd.copy()
-        total = np.logaddexp(mean[waits], waiting)
+        mean, sd, wait = basis[name].log_mean, basis[name].log_sd, found.slot_wait_s(name)
+        rows = np.flatnonzero(waits & (wait > 0))
+        waiting = np.full(len(mean), -np.inf)
+        waiting[rows] = np.log(wait[rows]) + shift[rows]
+        total = np.logaddexp(mean, waiting)
         share = np.exp(waiting - total)
-        sd[waits] = (1.0 - share) * sd[waits] + share * basis["tpot_s"].log_sd[waits]
-        mean[waits] = total
-        answer[name] = Estimate(mean, sd)
+        answer[name] = Estimate(total, (1.0 - share) * sd + share * basis["tpot_s"].log_sd)
     in_flight = np.log(found.serving.metrics["output_tps"] * found.serving.metrics["e2e_s"])
-    rate = basis["output_tps"].log_mean.copy()
-    rate[waits] = (in_flight - answer["e2e_s"].log_mean)[waits]
+    rate = np.where(waits, in_flight - answer["e2e_s"].log_mean, basis["output_tps"].log_mean)
     return {**answer, "output_tps": Estimate(rate, basis["output_tps"].log_sd)}
+
+
+def _of_closed_loops(correction: Correction, is_open: Bools) -> Correction:
+    """What was learned of first tokens in closed loops, which open with a burst, says of random arrivals only how far
+    off they may be."""
+    shift, sd = (np.broadcast_to(part, len(is_open)) for part in (correction.shift, correction.sd))
+    wider = np.where(is_open, np.hypot(sd, np.abs(shift)), sd)
+    return replace(correction, shift=np.where(is_open, 0.0, shift), sd=wider)
 
 
 def _akin(asked: Analysis, measured: Analysis) -> int:
@@ -211,6 +223,8 @@ class Surrogate:
         for name in BASIS:
             family, sign = family_of(name)
             correction = corrections[family]
+            if family == "ttft_s" and not lessons.knows_arrivals:
+                correction = _of_closed_loops(correction, found.points.load.is_open)
             is_given = follows & (name == "output_tps")
             mean = np.log(served.serving.metrics[name]) + sign * np.where(is_given, 0.0, correction.shift)
             widened = correction.sd if correction.learned else correction.sd * wider
@@ -218,7 +232,8 @@ class Surrogate:
             basis[name] = Estimate(mean, np.where(is_given, NOISE_SD, sd))
         parts = (corrections["ttft_s"], corrections["tpot_s"])
         if corrections["e2e_s"].stands_in and all(part.learned and not part.stands_in for part in parts):
-            basis |= _sums(served, basis, ~follows)
+            load = found.points.load
+            basis |= _sums(served, basis, ~(load.is_open | load.is_batch))
         basis = _with_slot_waits(found, basis, np.broadcast_to(corrections["tpot_s"].shift, len(follows)))
         return basis, any(correction.learned for correction in corrections.values())
 

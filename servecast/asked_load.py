@@ -23,6 +23,18 @@ class AskedLoad:
     not_modelled: tuple[str, ...] = ()
     reused: float = 0.0
 
+    @property
+    def text(self) -> str:
+        """The load in words, for a title."""
+        asked = self.workload
+        loads = {
+            "requests in flight": asked.concurrency,
+            "requests/s": asked.request_rate,
+            "in one batch": asked.batch_size,
+        }
+        load = ", ".join(f"{value:g} {unit}" for unit, value in loads.items() if value is not None)
+        return f"{asked.isl:g} + {asked.osl:g} tokens, {load}"
+
     def said(self) -> dict[str, list[str]]:
         """What a document says of it; a person is told, too."""
         if not self.not_modelled:

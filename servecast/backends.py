@@ -22,7 +22,7 @@ from model.load import load_of
 from model.memory import memory
 from model.question import Question
 from model.surrogate import Surrogate
-from perfdb.errors import InputError
+from perfdb.errors import FileError, InputError
 from perfdb.facts.engines import EngineFacts, engine
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid, Target, Workload
@@ -65,7 +65,15 @@ class BaseBackend(Protocol):
         """Continuous batching: prompts and answers share their steps."""
 
     def find_best_result_under_constraints(
-        self, model: str, platform_name: str, isl: float, osl: float, devices: int, constraints: str, top: int = 1
+        self,
+        model: str,
+        platform_name: str,
+        isl: float,
+        osl: float,
+        devices: int,
+        constraints: str,
+        top: int = 1,
+        configs: Sequence[Config] = ...,
     ) -> list[InferenceSummary]:
         """The deployments of the best throughput per device among those that keep the bounds."""
 
@@ -141,6 +149,9 @@ class Backend:
         Raises:
             See `run_static`; InputError also where a bound cannot be read.
         """
+        for name, count in (("devices", devices), ("top", top)):
+            if count < 1:
+                raise InputError.at(name, f"{count}", "at least 1")
         slos = parse_slos(constraints)
         chosen = configs or self._divisions(model, devices)
         workload = Workload(isl, osl, Arrival.CLOSED, concurrency=1)
@@ -203,7 +214,9 @@ def get_backend(name: str, db: Path | None = None) -> BaseBackend:
         db: the performance database whose tables and results are used; none, where it is not given.
 
     Raises:
-        UnknownNameError: no engine is called so; the sentence lists those there are.
+        UnknownNameError: no engine is called so; the sentence lists those there are. FileError: there is no such file.
     """
+    if db is not None and not db.exists():
+        raise FileError(f"{db}: no such file; expected a performance database")
     base, _, version = name.partition(":")
     return Backend(engine(base), version or None, None if db is None else Store(db))

@@ -87,6 +87,7 @@ def _compared(answer: Mapping[str, Any]) -> str:
 
 
 def _both_cells(row: Mapping[str, Any]) -> list[object]:
-    unit = f"{row['replicas']} x ({row['platform']} {config_text(row['config'])})" if row["mode"] == "agg" else None
+    side = f"{row['platform']} {config_text(row['config'])}".strip() if row["mode"] == "agg" else ""
+    unit = f"{row['replicas']} x ({side})" if side else None
     kept = [] if row["meets_slo"] is None else [row["meets_slo"]]
     return [row["mode"], *_numbers(row), *kept, row["reason"] or True, unit or unit_text(row)]

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from model.simulate.traffic import Conversations, Prefixes, Traffic
-from perfdb.errors import InputError
+from perfdb.errors import FileError, InputError
 from perfdb.lengths import Lengths
 from servecast.documents import first_problem, read_document
 
@@ -208,9 +208,16 @@ def workload_document(traffic: Traffic) -> dict[str, Any]:
 
 
 def write_workload(document: Mapping[str, Any], path: Path, origin: str) -> None:
-    """Write a workload file with a line that says where its numbers come from."""
+    """Write a workload file with a line that says where its numbers come from.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
     text = yaml.safe_dump(dict(document), sort_keys=False, default_flow_style=None, width=110)
-    path.write_text(f"# {origin}\n{text}", encoding="utf-8")
+    try:
+        path.write_text(f"# {origin}\n{text}", encoding="utf-8")
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written ({error.strerror}); expected a file in a folder there is") from None
 
 
 def _shorts(quantiles: Sequence[float]) -> float | list[float]:

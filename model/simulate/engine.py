@@ -44,11 +44,11 @@ def engine_settings(points: Points, config: Mapping[str, Scalar], trace: Trace) 
         block_size=int(points.block_size[0]),
         num_blocks=blocks,
         max_model_len=model_len,
-        enable_prefix_caching=bool(_value(points, config, "prefix_caching", True)),
+        enable_prefix_caching=_flag(points, config, "prefix_caching", True),
         enable_chunked_prefill=bool(points.chunked_prefill[0] > 0),
         long_prefill_token_threshold=_whole(points, config, "prefill_threshold", 0),
         is_priority=_value(points, config, "policy", "fcfs") == "priority",
-        async_scheduling=bool(_value(points, config, "async_scheduling", False)),
+        async_scheduling=_flag(points, config, "async_scheduling", False),
     )
 
 
@@ -58,7 +58,7 @@ def _sglang_settings(points: Points, config: Mapping[str, Scalar], longest: int,
         raise InputError.at(f"schedule_policy {policy}", "it is not simulated", f"one of {', '.join(POLICIES)}")
     seqs, size = int(points.max_num_seqs[0]), int(points.block_size[0])
     chunk = int(points.max_num_batched_tokens[0]) if points.chunked_prefill[0] > 0 else 0
-    is_mixed = bool(_value(points, config, "mixed_chunk", False))
+    is_mixed = _flag(points, config, "mixed_chunk", False)
     if chunk % size:
         raise InputError.at(f"chunked_prefill_size {chunk}", "it is not whole pages", f"a multiple of page_size {size}")
     if is_mixed and 0 < chunk <= seqs:
@@ -88,6 +88,13 @@ def _value(points: Points, config: Mapping[str, Scalar], role: str, fallback: Sc
     said = config.get(parameter.name)
     default = fallback if parameter.default is None else parameter.default
     return default if said is None else said
+
+
+def _flag(points: Points, config: Mapping[str, Scalar], role: str, fallback: bool) -> bool:
+    value = _value(points, config, role, fallback)
+    if value not in {True, False}:  # 0 and 1 count too
+        raise InputError.at(f"parameter for {role}", f"{value!r}", "true or false")
+    return bool(value)
 
 
 def _whole(points: Points, config: Mapping[str, Scalar], role: str, fallback: int) -> int:

@@ -26,7 +26,7 @@ def capacity(
     ] = None,
     method: Annotated[str, typer.Option("--method", help="model (closed form), or simulate.")] = "model",
     requests: Annotated[int, typer.Option("--requests", min=100, help="Per simulation, at least.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", help="Of lengths and arrivals, with --method simulate.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of lengths and arrivals, with --method simulate.")] = 0,
     devices: Annotated[int | None, typer.Option("--devices", min=1, help="How many there are, for replicas.")] = None,
     total_rate: Annotated[
         float | None, typer.Option("--total-rate", help="Requests/s to be served in all: how many replicas?")

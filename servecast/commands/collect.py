@@ -94,4 +94,4 @@ def ops(
     found = measure(order, note, watch())
     emit_json(document_of(found)) if json else say_collected(found)
     if found.table is not None:
-        note(f"the table is {found.table}; next: {shlex.join(['servecast', 'import', str(out)])}")
+        note(f"the table is {found.table}; next: {shlex.join(['servecast', 'import', str(found.table)])}")

@@ -27,7 +27,7 @@ def simulate(
     rate: Annotated[float | None, typer.Option("--rate", help="Requests per second, arriving at random.")] = None,
     concurrency: Annotated[int | None, typer.Option("--concurrency", min=1, help="Requests in flight.")] = None,
     requests: Annotated[int, typer.Option("--requests", min=1, help="How many, without --trace.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", help="Of lengths and arrivals, without --trace.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of lengths and arrivals, without --trace.")] = 0,
     sets: Sets = None,
     scenarios: Annotated[
         Path | None, typer.Option("--scenarios", help="JSON lines of scheduler scenarios: decisions only, no times.")

@@ -76,12 +76,13 @@ def whatif(
     flags = {"efficiency": efficiency, "router_limit": router_limit, "link": link}
     chosen = mode_of(mode, devices, flags, decode, slo or "")
     asked = WhatIf(model, platform, engine, load.workload, values, devices, load.reused)
-    most = top or (None if json or plot else MOST_LINES)
+    most = None if plot else top or (None if json else MOST_LINES)
     answer, say = answer_in_mode(asked, open_store(db, wait), chosen, explain, most)
     answer |= load.said()
     if plot is not None:
         from servecast.report.whatif_page import write_whatif_page
 
-        write_whatif_page(answer, f"{model} on {platform}, {engine}", plot)
-        answer = answer if json else {**answer, "rows": best_rows(answer["rows"], MOST_LINES)}
+        write_whatif_page(answer, f"{model} on {platform}, {engine}: {load.text}", plot)
+        shown = top or (len(answer["rows"]) if json else MOST_LINES)
+        answer = {**answer, "rows": best_rows(answer["rows"], shown)}
     emit_json(answer) if json else say(answer)

@@ -31,6 +31,8 @@ def write_whole(html: str, path: Path) -> None:
     Raises:
         FileError: the file cannot be written.
     """
+    if not path.name:
+        raise FileError(f"{path}: no file; expected the name of a page to write")
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.write_text(html, encoding="utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perfdb.errors import InputError, UnknownNameError
+from perfdb.errors import FileError, InputError, UnknownNameError
 from servecast.backends import BaseBackend, get_backend
 
 LLAMA, PLACE = "meta-llama/Llama-3.1-8B", "h100_sxm"
@@ -90,6 +90,10 @@ def test_wrong_questions_get_one_sentence() -> None:
         vllm.run_agg(LLAMA, PLACE, 1000, 200)
     with pytest.raises(InputError, match="not a bound"):
         vllm.find_best_result_under_constraints(LLAMA, PLACE, 1000, 200, 8, "fast")
+    with pytest.raises(InputError, match="top: 0; expected at least 1"):
+        vllm.find_best_result_under_constraints(LLAMA, PLACE, 1000, 200, 8, "tpot_s<1", top=0)
+    with pytest.raises(FileError, match="no such file"):
+        get_backend("vllm", db=Path("typo.duckdb"))
     with pytest.raises(UnknownNameError, match="unknown model"):
         vllm.run_static("llama9", PLACE, 1000, 200, 1)
 
