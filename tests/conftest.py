@@ -3,7 +3,13 @@
 import os
 from pathlib import Path
 
+from hypothesis import settings
+
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ["SERVECAST_FACTS"] = ""
 # compiled kernels take minutes to make: the folder stays from run to run
 os.environ["XDG_CACHE_HOME"] = str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "caches")
+
+# no assertion on time: a first call compiles
+settings.register_profile("servecast", deadline=None)
+settings.load_profile("servecast")
