@@ -61,7 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         store = Store(given.db or Path(scratch) / "real.duckdb")
         if given.db is None:
-            import_paths([given.folder / "profile"], store)
+            import_paths(store, [given.folder / "profile"])
         for meta in sorted((given.folder / "measured").glob("*/*/meta.json")):
             show(real_of(meta.parent, store))
 
