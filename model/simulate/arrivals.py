@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from model.compiled import njit
 from model.simulate.blocks import NONE, Ints, Ints32
 from model.simulate.costs import Floats
 

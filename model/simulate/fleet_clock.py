@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from model.compiled import njit
 from model.simulate.arrivals import Arrivals, let_come, next_alone_s, next_in_turn_s, take_in_turn
 from model.simulate.blocks import NONE, Ints, Ints32
 from model.simulate.clock import Stretch, before, length_s, seen_in

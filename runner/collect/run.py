@@ -108,7 +108,7 @@ def _about(said: dict[str, Any], order: Order) -> dict[str, Any]:
 
 def _measure(worker: Worker, wanted: Sequence[Case], journal: Journal, end: float, progress: Progress) -> None:
     deaths, missing = 0, {case.key for case in wanted if _is_missing(journal, case)}
-    for case in _todo(wanted, journal):
+    for case in _left(wanted, journal):
         if time.monotonic() >= end:
             return
         load = os.getloadavg()[0]
@@ -126,7 +126,7 @@ def _measure(worker: Worker, wanted: Sequence[Case], journal: Journal, end: floa
             worker.restart()
 
 
-def _todo(wanted: Sequence[Case], journal: Journal) -> Iterator[Case]:
+def _left(wanted: Sequence[Case], journal: Journal) -> Iterator[Case]:
     """Cases without an answer; then those whose times are doubtful, once more: the machine may be less busy by then."""
     yield from [case for case in wanted if _is_missing(journal, case)]
     yield from [case for case in wanted if _is_missing(journal, case) or _is_doubtful(journal, case)]

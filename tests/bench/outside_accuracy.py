@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from version_distance import needed
 
 from model.tables.ask import apart, ask, beyond
 from model.tables.efficiency import rates_of
@@ -97,14 +98,6 @@ def collect(store: Store, names: tuple[str, ...], is_fitted: bool, found: Found)
                     if bin_ > 0:
                         found[is_fitted, f"{way} {kernel.op}", int(bin_)].append((error[rows_of], sd[rows_of]))
                         found[is_fitted, f"{way} (all)", int(bin_)].append((error[rows_of], sd[rows_of]))
-
-
-def needed(errors: list[np.ndarray]) -> float:
-    """sd that holds nine tenths of all rows, each part counting as one."""
-    together, weight = np.concatenate(errors), np.concatenate([np.full(len(one), 1 / len(one)) for one in errors])
-    order = np.argsort(together)
-    held = np.cumsum(weight[order]) / weight.sum()
-    return float(together[order][np.searchsorted(held, 0.9)]) / 1.645
 
 
 def main() -> None:

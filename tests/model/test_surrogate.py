@@ -4,73 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any
 
 import numpy as np
 import pytest
+from surrogate_world import GRID, MODELS, joined, question, related, rows, truth
 
-from model.architecture import Architecture, resolve_model
+from model.architecture import Architecture
 from model.derived import PREDICTED, mean_over_median
 from model.prediction import Z90
 from model.question import analyse
-from model.surrogate import Question, Surrogate
+from model.surrogate import Surrogate
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.facts.platforms import platform
-from perfdb.records import Arrival, Grid, Provenance, Target, Workload, canonical_json
-
-History = dict[str, np.ndarray[Any, Any]]
-WORKLOAD = Workload(isl=512, osl=128, arrival=Arrival.CLOSED, concurrency=32, requests=320)
-GRID = Grid({"max_num_seqs": np.array([4, 8, 16, 32, 64, 128]), "max_num_batched_tokens": np.array([1024, 8192] * 3)})
-MODELS = ("meta-llama/Llama-3.1-8B", "Qwen/Qwen2.5-7B", "mistralai/Mistral-7B-v0.3", "Qwen/Qwen2.5-14B")
-PLATFORMS = ("h100_sxm", "a100_sxm_80gb", "h200_sxm")
-
-
-def question(
-    model: str | Architecture = MODELS[0],
-    place: str = "h100_sxm",
-    grid: Grid = GRID,
-    workload: Workload = WORKLOAD,
-    devices: int = 1,
-) -> Question:
-    found = resolve_model(model) if isinstance(model, str) else model
-    return Question(Target(found.name, place, "vllm", devices), found, platform(place), workload, grid)
-
-
-def truth(asked: Question) -> dict[str, Any]:
-    """A world in which real serving is slower than the roofline, more so for few slots."""
-    metrics = analyse(asked).serving.metrics
-    slots = np.asarray(asked.grid.columns["max_num_seqs"], float)
-    slow = 1.6 + 2.0 / np.sqrt(slots)
-    scales = {"ttft_s": 1.3 * slow, "tpot_s": slow, "e2e_s": slow, "output_tps": 1 / slow}
-    return {name: metrics[name] * scale for name, scale in scales.items()}
-
-
-def rows(asked: Question, keep: list[int] | None = None, **context: object) -> History:
-    """What a database holds after the configs `keep` of a question were measured."""
-    keep = list(range(len(asked.grid))) if keep is None else keep
-    n, load = len(keep), asked.workload
-    values = {name: column[keep] for name, column in truth(asked).items()}
-    texts: dict[str, object] = {
-        "model": asked.target.model, "platform": asked.target.platform, "engine": "vllm", "arrival": "closed",
-        "outcome": "ok", "origin": "measured", "lengths": None,
-    } | context  # fmt: skip
-    history: History = {name: np.full(n, value, object) for name, value in texts.items()}
-    for name, number in (("isl", load.isl), ("osl", load.osl), ("concurrency", load.concurrency),
-                         ("requests", load.requests), ("request_rate", np.nan), ("devices", 1)):  # fmt: skip
-        history[name] = np.full(n, number, float)
-    configs = [canonical_json(dict(asked.grid.config(row))) for row in keep]
-    return history | {"config": np.array(configs, object)} | values
-
-
-def joined(*parts: History) -> History:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def related() -> History:
-    """Rows of other models on three platforms, many enough for trees."""
-    loads = [Workload(isl=isl, osl=128, arrival=Arrival.CLOSED, concurrency=c, requests=320) for isl in (256, 1024)
-             for c in (8, 64)]  # fmt: skip
-    return joined(*(rows(question(m, p, workload=load)) for m in MODELS[1:] for p in PLATFORMS for load in loads))
+from perfdb.records import Arrival, Grid, Provenance, Workload
 
 
 def test_without_history_the_answer_is_the_roofline_and_wide() -> None:
@@ -293,39 +239,3 @@ def test_no_first_token_is_predicted_after_the_last_one() -> None:
     history["ttft_s"] = history["ttft_s"] * np.array([1.0, 3.0, 9.0])
     found = Surrogate.fit(history).predict(asked)
     assert found.metrics["ttft_s"].mean[0] <= found.metrics["e2e_s"].mean[0]
-
-
-def test_what_was_learned_without_queues_leaves_the_wait_for_a_slot() -> None:
-    """Fewer slots than requests never look better than enough of them, though no such config was ever seen."""
-    enough = Grid({"max_num_seqs": np.array([64, 128])})
-    loads = [Workload(isl=isl, osl=128, arrival=Arrival.CLOSED, concurrency=c, requests=320) for isl in (256, 512, 1024)
-             for c in (8, 16, 64)]  # fmt: skip
-    seen = joined(*(rows(question(m, p, enough, load)) for m in MODELS[1:] for p in PLATFORMS for load in loads))
-    # with more requests in flight first tokens came ever sooner than the analytic model says
-    seen["ttft_s"] = seen["ttft_s"] / seen["concurrency"] ** 0.7
-    asked = question(grid=Grid({"max_num_seqs": np.array([2, 4, 8, 16, 32, 64])}))
-    found, actual = Surrogate.fit(seen).predict(asked), truth(asked)
-    assert (np.diff(found.metrics["output_tps"].mean) >= -1e-6).all()
-    assert (np.diff(found.metrics["ttft_s"].mean) <= 1e-6).all()
-    assert np.abs(np.log(found.metrics["ttft_s"].mean / actual["ttft_s"]))[:4].max() < 1.0
-
-
-@pytest.mark.parametrize(
-    ("workload", "grid"),
-    [
-        (Workload(isl=512, osl=128, arrival=Arrival.BATCH, batch_size=64), Grid({"max_num_seqs": np.array([4])})),
-        (Workload(isl=512, osl=128, arrival=Arrival.CLOSED, concurrency=64), Grid({"num_gpu_blocks_override": [160]})),
-        (Workload(isl=512, osl=128, arrival=Arrival.POISSON, request_rate=1e4), Grid({"max_num_seqs": np.array([8])})),
-    ],
-)
-def test_no_more_is_served_than_the_slots_can(workload: Workload, grid: Grid) -> None:
-    """What was learned of many requests at once does not make a few slots serve as many."""
-    enough = Grid({"max_num_seqs": np.array([128, 256])})
-    loads = [Workload(isl=512, osl=128, arrival=Arrival.CLOSED, concurrency=c, requests=320) for c in (1, 8, 64, 128)]
-    seen = joined(*(rows(question(m, p, enough, load)) for m in MODELS[1:] for p in PLATFORMS for load in loads))
-    for name in ("ttft_s", "tpot_s", "e2e_s"):
-        seen[name] = seen[name] / seen["concurrency"] ** 0.7
-    seen["output_tps"] = seen["output_tps"] * seen["concurrency"] ** 0.7
-    asked = question(grid=Grid({name: np.asarray(column) for name, column in grid.columns.items()}), workload=workload)
-    found = Surrogate.fit(seen).predict(asked).metrics["output_tps"].mean
-    assert np.abs(np.log(found / analyse(asked).serving.metrics["output_tps"])).max() < 2.0

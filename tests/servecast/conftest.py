@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from collected import SUPPORT
 
 from servecast.start import main
 
@@ -113,3 +114,18 @@ class Cli:
 def cli(tmp_path: Path) -> Cli:
     """The command line, started in the test's own folder."""
     return Cli(tmp_path)
+
+
+@pytest.fixture
+def interpreter(tmp_path: Path) -> Path:
+    """An interpreter in whose place the fake worker answers; tests name it `./python`."""
+    path = tmp_path / "python"
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "{SUPPORT / "fake_worker.py"}" "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def misbehave(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """What the fake worker does wrong is said by the environment."""
+    return lambda **plan: monkeypatch.setenv("FAKE_WORKER", json.dumps(plan))

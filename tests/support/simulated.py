@@ -60,3 +60,13 @@ def same(left: Served, right: Served) -> None:
     assert (left.preemptions, left.peak, left.steps.sum()) == (right.preemptions, right.peak, right.steps.sum())
     assert (left.steps * left.emitted).sum() == (right.steps * right.emitted).sum()
     np.testing.assert_allclose(np.sort(left.late), np.sort(right.late), rtol=1e-6, atol=1e-9)
+
+
+def all_answered_in_order(served: Served, case: Case) -> None:
+    """Everyone has a first token after coming and a last one then, and every token is counted once."""
+    assert (served.first_s > served.arrived).all()
+    assert (served.last_s >= served.first_s).all()
+    assert served.peak <= case.settings.num_blocks
+    emitted = np.minimum(case.trace.output, np.maximum(case.settings.max_model_len - case.trace.prompt, 1))
+    assert (served.steps * served.emitted).sum() + len(served.late) == (emitted - 1).sum()
+    assert (np.diff(served.end_s) >= 0).all()

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from simulated import costs
 
 from model.simulate.blocks import NONE
-from model.simulate.costs import StepCosts
 from model.simulate.log import Served
 from model.simulate.run import simulate, summary
 from model.simulate.sglang.server import SglangSettings
@@ -19,15 +19,8 @@ from model.simulate.state import EngineSettings
 from model.simulate.trace import Trace, Turns, unshared
 from perfdb.errors import InputError
 
-KNOTS = np.array([0.0, 8.0, 32.0, 128.0, 512.0])
+COSTS = costs(128, 20)
 PLAIN = SglangSettings(8, 2000, 1, 1000, chunked_prefill_size=64, overlaps=False)
-
-
-def costs(most_tokens: int = 128, most_seqs: int = 20, base: float = 1e-3) -> StepCosts:
-    pc, kp, nd, kd = np.meshgrid(KNOTS, KNOTS, KNOTS, KNOTS, indexing="ij")
-    attention = 1e-7 * pc * (pc / 2 + kp) + 1e-6 * nd * kd + 1e-5 * nd * np.sin(kd)
-    tokens = base + 1e-5 * np.arange(most_tokens + 1)
-    return StepCosts(tokens, 1e-6 * np.arange(most_seqs + 1), KNOTS, KNOTS, KNOTS, KNOTS, attention, 1e-4)
 
 
 @dataclass(frozen=True)
@@ -36,7 +29,7 @@ class Case:
     settings: SglangSettings
 
     def served(self, skips: bool) -> Served:
-        return simulate(self.trace, self.settings, costs(), skips).served
+        return simulate(self.trace, self.settings, COSTS, skips).served
 
 
 @st.composite
@@ -83,7 +76,7 @@ def test_stretches_equal_plain_steps(case: Case) -> None:
 @settings(max_examples=80, deadline=None)
 @given(cases())
 def test_everyone_is_answered_in_time_and_every_gap_is_told(case: Case) -> None:
-    run = simulate(case.trace, case.settings, costs())
+    run = simulate(case.trace, case.settings, COSTS)
     served, trace = run.served, case.trace
     assert (served.first_s > served.arrived).all()
     assert (served.last_s >= served.first_s).all()
@@ -110,7 +103,7 @@ def test_one_request_after_the_other_takes_as_long_whoever_schedules(case: Case)
     ours = replace(case.settings, enable_mixed_chunk=False, enable_prefix_caching=False, context_length=200)
     ours = replace(ours, num_blocks=400, max_prefill_tokens=200)
     theirs = EngineSettings(ours.chunked_prefill_size, 20, ours.block_size, 400, 198, enable_prefix_caching=False)
-    left, right = (simulate(trace, each, costs()).served for each in (ours, theirs))
+    left, right = (simulate(trace, each, COSTS).served for each in (ours, theirs))
     np.testing.assert_allclose(left.last_s, right.last_s, rtol=1e-9)
     np.testing.assert_allclose(left.first_s, right.first_s, rtol=1e-9)
 
@@ -119,7 +112,7 @@ LOAD = unshared(np.linspace(0.0, 0.2, 60), np.full(60, 100), np.full(60, 40))
 
 
 def mean(metric: str, trace: Trace = LOAD, **flags: Any) -> float:
-    found = summary(simulate(trace, replace(PLAIN, **flags), costs()))[metric]
+    found = summary(simulate(trace, replace(PLAIN, **flags), COSTS))[metric]
     return found["mean"] if isinstance(found, dict) else float(found)
 
 
@@ -152,7 +145,7 @@ def test_a_conversation_finds_what_was_said() -> None:
     turns = Turns(np.arange(n) - 1, np.full(n, 0.01))
     prompt = 20 + 60 * np.arange(n)
     talk = replace(unshared(np.zeros(n), prompt, np.full(n, 10)), turns=turns)
-    run = [simulate(talk, replace(PLAIN, enable_prefix_caching=caches), costs()) for caches in (True, False)]
+    run = [simulate(talk, replace(PLAIN, enable_prefix_caching=caches), COSTS) for caches in (True, False)]
     ttft = [each.latencies()["ttft_s"] for each in run]
     assert (ttft[0][1:] < ttft[1][1:]).all()
 
@@ -160,7 +153,7 @@ def test_a_conversation_finds_what_was_said() -> None:
 def test_steps_beyond_the_table_of_costs_go_on_as_it_does() -> None:
     long = unshared(np.zeros(1), np.array([400]), np.array([2]))
     whole = replace(PLAIN, chunked_prefill_size=0, max_prefill_tokens=500)
-    found = [simulate(long, whole, costs(tokens)).served.first_s[0] for tokens in (128, 1000)]
+    found = [simulate(long, whole, costs(tokens, 20)).served.first_s[0] for tokens in (128, 1000)]
     assert found[0] == pytest.approx(found[1], rel=1e-12)
 
 
@@ -173,11 +166,11 @@ def test_steps_beyond_the_table_of_costs_go_on_as_it_does() -> None:
 )
 def test_what_can_never_be_served_is_refused(flags: dict[str, int], prompt: int, answer: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        simulate(unshared(np.zeros(1), np.array([prompt]), np.array([answer])), replace(PLAIN, **flags), costs())
+        simulate(unshared(np.zeros(1), np.array([prompt]), np.array([answer])), replace(PLAIN, **flags), COSTS)
 
 
 def test_where_sglang_itself_would_end_it_is_said() -> None:
     trace = unshared(np.zeros(2), np.full(2, 3), np.full(2, 20))
     tight = SglangSettings(3, 2, 16, 60, 64, 32, enable_prefix_caching=False)
     with pytest.raises(InputError, match="SGLang runs out of KV cache, or lets it wait for ever"):
-        simulate(trace, tight, costs())
+        simulate(trace, tight, COSTS)

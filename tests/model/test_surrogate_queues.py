@@ -1,0 +1,47 @@
+"""Waits that are computed stand as computed, whatever was learned where nobody waited."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from surrogate_world import MODELS, PLATFORMS, joined, question, rows, truth
+
+from model.question import analyse
+from model.surrogate import Surrogate
+from perfdb.records import Arrival, Grid, Workload
+
+
+def test_what_was_learned_without_queues_leaves_the_wait_for_a_slot() -> None:
+    """Fewer slots than requests never look better than enough of them, though no such config was ever seen."""
+    enough = Grid({"max_num_seqs": np.array([64, 128])})
+    loads = [Workload(isl=isl, osl=128, arrival=Arrival.CLOSED, concurrency=c, requests=320) for isl in (256, 512, 1024)
+             for c in (8, 16, 64)]  # fmt: skip
+    seen = joined(*(rows(question(m, p, enough, load)) for m in MODELS[1:] for p in PLATFORMS for load in loads))
+    # with more requests in flight first tokens came ever sooner than the analytic model says
+    seen["ttft_s"] = seen["ttft_s"] / seen["concurrency"] ** 0.7
+    asked = question(grid=Grid({"max_num_seqs": np.array([2, 4, 8, 16, 32, 64])}))
+    found, actual = Surrogate.fit(seen).predict(asked), truth(asked)
+    assert (np.diff(found.metrics["output_tps"].mean) >= -1e-6).all()
+    assert (np.diff(found.metrics["ttft_s"].mean) <= 1e-6).all()
+    assert np.abs(np.log(found.metrics["ttft_s"].mean / actual["ttft_s"]))[:4].max() < 1.0
+
+
+@pytest.mark.parametrize(
+    ("workload", "grid"),
+    [
+        (Workload(isl=512, osl=128, arrival=Arrival.BATCH, batch_size=64), Grid({"max_num_seqs": np.array([4])})),
+        (Workload(isl=512, osl=128, arrival=Arrival.CLOSED, concurrency=64), Grid({"num_gpu_blocks_override": [160]})),
+        (Workload(isl=512, osl=128, arrival=Arrival.POISSON, request_rate=1e4), Grid({"max_num_seqs": np.array([8])})),
+    ],
+)
+def test_no_more_is_served_than_the_slots_can(workload: Workload, grid: Grid) -> None:
+    """What was learned of many requests at once does not make a few slots serve as many."""
+    enough = Grid({"max_num_seqs": np.array([128, 256])})
+    loads = [Workload(isl=512, osl=128, arrival=Arrival.CLOSED, concurrency=c, requests=320) for c in (1, 8, 64, 128)]
+    seen = joined(*(rows(question(m, p, enough, load)) for m in MODELS[1:] for p in PLATFORMS for load in loads))
+    for name in ("ttft_s", "tpot_s", "e2e_s"):
+        seen[name] = seen[name] / seen["concurrency"] ** 0.7
+    seen["output_tps"] = seen["output_tps"] * seen["concurrency"] ** 0.7
+    asked = question(grid=Grid({name: np.asarray(column) for name, column in grid.columns.items()}), workload=workload)
+    found = Surrogate.fit(seen).predict(asked).metrics["output_tps"].mean
+    assert np.abs(np.log(found / analyse(asked).serving.metrics["output_tps"])).max() < 2.0
