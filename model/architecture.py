@@ -19,6 +19,7 @@ import numpy.typing as npt
 from model.dtypes import dtype
 from model.gguf_file import gguf_fields
 from model.hf_config import architecture_fields
+from model.parts import ATTENTION, DENSE_MLP, EXPERTS, HEAD, LINEAR_ATTENTION, ROUTER, SHARED_EXPERTS, usual_format
 from perfdb.errors import FileError, UnknownNameError
 from perfdb.facts.models import canonical_model, model_config
 
@@ -28,6 +29,9 @@ class Architecture:
     """One model. `name` is the known name, the folder's, or the one in a GGUF file. Sizes are counts.
 
     `shared_intermediate` is the width of all shared experts of a layer together, `kv_heads` a mean where layers differ.
+    `index_topk` tokens are attended to, chosen by the indexers of `index_layers` layers (0: all tokens).
+    `dtype` is the number format of the weights, of a mixture those of its experts; `formats` are (part, format) of the
+    parts of `model.parts` that are in another one than is usual then.
     `file_layer_bytes` and `file_head_bytes` are the real sizes of a weight file (layers; embedding and output matrix),
     None where only the config is known.
     """
@@ -52,6 +56,10 @@ class Architecture:
     qk_rope_dim: int = 0
     qk_nope_dim: int = 0
     v_head_dim: int = 0
+    index_topk: int = 0
+    index_heads: int = 0
+    index_dim: int = 0
+    index_layers: int = 0
     sliding_window: int = 0
     sliding_layers: int = 0
     linear_layers: int = 0
@@ -59,6 +67,7 @@ class Architecture:
     linear_state: int = 0
     max_positions: int = 0
     dtype: str = "bf16"
+    formats: tuple[tuple[str, str], ...] = ()
     file_layer_bytes: float | None = None
     file_head_bytes: float | None = None
 
@@ -74,7 +83,7 @@ class Architecture:
 
     @property
     def attention_params(self) -> float:
-        """Weights of the projections of one attention layer."""
+        """Weights of the projections of one attention layer, a mean where only some have an indexer."""
         h, nh = self.hidden, self.heads
         if not self.is_mla:
             return h * self.head_dim * (2 * nh + 2 * self.kv_heads)
@@ -82,7 +91,14 @@ class Architecture:
         q = h * self.q_lora_rank + self.q_lora_rank * query if self.q_lora_rank else h * query
         kv = h * (self.kv_lora_rank + self.qk_rope_dim)
         kv += self.kv_lora_rank * nh * (self.qk_nope_dim + self.v_head_dim)
-        return q + kv + nh * self.v_head_dim * h
+        indexers = self.indexer_params * self.index_layers / self.attention_layers
+        return q + kv + nh * self.v_head_dim * h + indexers
+
+    @property
+    def indexer_params(self) -> int:
+        """Weights of one indexer: its queries, its key, a weight per head."""
+        width = self.index_heads * self.index_dim
+        return self.q_lora_rank * width + self.hidden * (self.index_dim + self.index_heads)
 
     @property
     def mlp_matrices(self) -> int:
@@ -101,8 +117,8 @@ class Architecture:
 
     @property
     def shared_params(self) -> int:
-        """Weights of the shared experts and the router of one MoE layer."""
-        return self.mlp_matrices * self.hidden * self.shared_intermediate + self.hidden * self.experts
+        """Weights of the shared experts of one MoE layer."""
+        return self.mlp_matrices * self.hidden * self.shared_intermediate
 
     @property
     def head_params(self) -> int:
@@ -110,13 +126,22 @@ class Architecture:
         return self.vocab * self.hidden * (1 if self.tied else 2)
 
     @property
+    def part_params(self) -> dict[str, float]:
+        """Part of `model.parts` -> its weights in all layers together, all experts counted."""
+        return {
+            ATTENTION: self.attention_layers * self.attention_params,
+            LINEAR_ATTENTION: self.linear_layers * self.linear_params,
+            DENSE_MLP: (self.layers - self.moe_layers) * self.dense_mlp_params,
+            SHARED_EXPERTS: self.moe_layers * self.shared_params,
+            ROUTER: self.moe_layers * self.hidden * self.experts,
+            EXPERTS: self.moe_layers * self.experts * self.expert_params,
+        }
+
+    @property
     def layer_params(self) -> float:
         """Weights of all layers together, all experts counted."""
         norms = 2 * self.hidden * self.layers + self.hidden
-        mlp = (self.layers - self.moe_layers) * self.dense_mlp_params
-        moe = self.moe_layers * (self.experts * self.expert_params + self.shared_params)
-        mixing = self.attention_layers * self.attention_params + self.linear_layers * self.linear_params
-        return mixing + mlp + moe + norms
+        return sum(self.part_params.values()) + norms
 
     @property
     def params(self) -> float:
@@ -134,21 +159,45 @@ class Architecture:
             return np.full_like(tp, self.attention_layers * (self.kv_lora_rank + self.qk_rope_dim))
         return 2.0 * self.attention_layers * np.maximum(self.kv_heads / tp, 1.0) * self.head_dim
 
-    def bytes_per_weight(self, number_format: str | None = None) -> tuple[float, float]:
-        """Bytes per weight of the layers and of the embedding and output matrix.
+    def format_of(self, part: str, number_format: str | None = None) -> str:
+        """The number format of a part of `model.parts` where the weights are said to be in `number_format` (None: the
+        checkpoint's own). A weight file says itself what its formats do.
 
-        A weight file answers with its real sizes for its own format. Formats below 16 bits leave the embedding and
-        output matrix in 16 bits, but for GGUF files, whose tables say what they do.
+        Raises:
+            UnknownNameError: no such number format.
+        """
+        own, wanted = dtype(self.dtype), dtype(number_format or self.dtype)
+        if self.file_layer_bytes is not None and part != ROUTER:
+            return wanted.name
+        told = dict(self.formats).get(part) if own == wanted else None
+        return told or usual_format(wanted.name, part, self.experts > 0)
+
+    def part_bytes(self, part: str, number_format: str | None = None) -> float:
+        """Bytes per weight of a part; arguments as in `format_of`.
 
         Raises:
             UnknownNameError: no such number format.
         """
         own, wanted = dtype(self.dtype), dtype(number_format or self.dtype)
         if own == wanted and self.file_layer_bytes is not None and self.file_head_bytes is not None:
-            return self.file_layer_bytes / self.layer_params, self.file_head_bytes / self.head_params
-        if self.file_layer_bytes is not None:
-            return wanted.bytes, wanted.bytes
-        return wanted.bytes, max(wanted.bytes, 2.0)
+            return (
+                self.file_head_bytes / self.head_params if part == HEAD else self.file_layer_bytes / self.layer_params
+            )
+        return dtype(self.format_of(part, number_format)).bytes
+
+    def bytes_per_weight(self, number_format: str | None = None) -> tuple[float, float]:
+        """Bytes per weight of the layers, their mean, and of the embedding and output matrix; see `format_of`.
+
+        Raises:
+            UnknownNameError: no such number format.
+        """
+        sizes = {part: self.part_bytes(part, number_format) for part, count in self.part_params.items() if count}
+        head = self.part_bytes(HEAD, number_format)
+        if len(set(sizes.values())) == 1:
+            return sizes.popitem()[1], head
+        weights = self.part_params
+        mean = sum(weights[part] * size for part, size in sizes.items()) / sum(weights[part] for part in sizes)
+        return mean, head
 
 
 def resolve_model(text: str) -> Architecture:
@@ -163,7 +212,7 @@ def resolve_model(text: str) -> Architecture:
         config = model_config(text)
     except UnknownNameError:
         path = Path(text).expanduser()
-        if path.exists():
+        if text.strip() and path.exists():
             return load_model(path)
         if text.startswith((".", "/", "~")) or path.suffix in {".gguf", ".json"}:
             raise FileError.at(text, "no such file or folder", "a folder with config.json or a GGUF file") from None
@@ -194,10 +243,24 @@ def load_model(path: Path) -> Architecture:
 def _load(file: Path, _mtime_ns: int, _size: int) -> Architecture:
     if file.suffix == ".gguf":
         return Architecture(**gguf_fields(file))
-    try:
-        config: Any = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise FileError.at(str(file), f"not readable as JSON ({error})", "a Hugging Face config.json") from error
+    config = _json(file)
     if not isinstance(config, Mapping):
         raise FileError.at(str(file), "not a JSON object", "a Hugging Face config.json")
-    return Architecture(file.resolve().parent.name, **architecture_fields(config, str(file)))
+    return Architecture(file.resolve().parent.name, **architecture_fields(_with_formats(config, file), str(file)))
+
+
+def _with_formats(config: Mapping[str, Any], file: Path) -> Mapping[str, Any]:
+    """NVIDIA's Model Optimizer may say the number formats in a file of its own."""
+    beside = file.with_name("hf_quant_config.json")
+    if "quantization_config" in config or not beside.is_file():
+        return config
+    said = _json(beside)
+    quantised = said.get("quantization") if isinstance(said, Mapping) else None
+    return {**config, "quantization_config": quantised} if isinstance(quantised, Mapping) else config
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise FileError.at(str(file), f"not readable as JSON ({error})", "a Hugging Face config.json") from error

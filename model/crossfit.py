@@ -18,7 +18,7 @@ from model.descriptors import LENGTHS, ROOF_DECODING, ROOF_WAITING, WAITING
 from model.intervals import balanced_weights, conformal_sd, folds
 from model.kept.fits import kept
 from model.kriging import Kriging, Spread, spaced, spread_of
-from model.prediction import Floats
+from model.prediction import Bools, Floats
 from model.trees import Trees, fit_trees, joined
 
 Ints = npt.NDArray[np.int64]
@@ -29,6 +29,8 @@ FOLDS = 8
 _MOST_CHECKED = 50
 _SHARPNESS = 4.0
 _LEAST_WEIGHT = 0.15
+_FAR = 2.0
+"""A group whose median residual is so many standard deviations of them from most counts half as much."""
 _SIMPLER: Mapping[str, tuple[int, ...]] = {"ttft_s": (WAITING, ROOF_WAITING), "tpot_s": (ROOF_DECODING,)}
 """Descriptors that tell, as a logarithm, how far the analytic answer is from a simpler one."""
 
@@ -65,13 +67,27 @@ class Bag:
         return joined(self.members)
 
 
+def trust(residual: Floats, group: Ints) -> Floats:
+    """How much rows tell of other groups, `m`, at most 1: little where their whole group is far from most (Cauchy
+    weights of the group's median, on the scale of all groups')."""
+    names, place = np.unique(group, return_inverse=True)
+    middle = np.array([np.median(residual[place == number]) for number in range(len(names))])
+    apart = np.abs(middle - np.median(middle))
+    scale = 1.4826 * np.median(apart) * _FAR
+    return (1.0 / (1.0 + (apart / scale) ** 2))[place] if scale > 0 else np.ones(len(group))
+
+
 def fit_bag(features: Floats, residual: Floats, group: Ints, without: int | None) -> Bag:
-    """Fit one member per fold of groups."""
+    """Fit one member per fold of groups; a group that is far off counts for little."""
     target = residual if without is None else residual + features[:, without]
     held = list(folds(group, FOLDS))
 
+    def member(rows: Bools) -> Trees:
+        weights = balanced_weights(group[rows]) * trust(residual[rows], group[rows])
+        return fit_trees(features[rows], target[rows], weights)
+
     def fit() -> tuple[list[Trees], Floats]:
-        members = [fit_trees(features[~rows], target[~rows], balanced_weights(group[~rows])) for rows in held]
+        members = [member(~rows) for rows in held]
         left = target.copy()
         for rows, trees in zip(held, members, strict=True):
             left[rows] -= trees.predict(features[rows])

@@ -22,6 +22,8 @@ LENGTHS = np.array([2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0, 2.0, 2.0, 0.5, 0.5])
 for each, two rows of a group have little to do with each other."""
 PLACE_ROLES = frozenset({"tp", "pp", "dp", "weight_dtype", "max_num_seqs", "max_num_batched_tokens"})
 """The parameters that a place follows."""
+ROOM_ROLES = frozenset({"memory_fraction", "kv_dtype"})
+"""Parameters that act by the room for sequences alone, which the analytic answer accounts for."""
 IS_OPEN = 9
 """Column that is 1 where requests arrive at a rate of their own."""
 WAITING, ROOF_WAITING, ROOF_DECODING = range(len(LENGTHS), len(LENGTHS) + 3)
@@ -43,9 +45,10 @@ def version_number(version: object) -> float:
 
 def describe(points: Points, answer: Serving, version: float = 0.0) -> Floats:
     """Descriptors of n rows served by one version (see `version_number`), `n x d`; d is the same for every context."""
-    alone, together = _prompt_s(points)
+    one, several = np.ones(len(points)), np.maximum(points.max_num_batched_tokens / points.computed, 1.0)
+    alone, together = _prompt_s(points, one), _prompt_s(points, several)
     roof = replace(points, tables=None)
-    roof_alone, roof_decode = _prompt_s(roof)[0], _decode_s(roof, answer.active)
+    roof_alone, roof_decode = _prompt_s(roof, one), _decode_s(roof, answer.active)
     waits = np.where(points.load.is_open, 0.0, np.log(answer.metrics["ttft_s"] / np.stack([alone, roof_alone])))
     columns = [
         *_place(points),
@@ -66,14 +69,10 @@ def describe(points: Points, answer: Serving, version: float = 0.0) -> Floats:
     return found
 
 
-def _prompt_s(points: Points) -> tuple[Floats, Floats]:
-    """Seconds to prefill one prompt by itself, and each of as many as fit the token budget of a step, both `n`."""
+def _prompt_s(points: Points, prompts: Floats) -> Floats:
+    """Seconds to prefill each of so many prompts that share a step with nothing else, `n`."""
     nothing, isl = np.zeros(len(points)), points.computed
-
-    def seconds(prompts: Floats) -> Floats:
-        return step_s(points, StepLoad(isl * prompts, isl / 2.0, prompts, nothing, nothing, isl)) / prompts
-
-    return seconds(np.ones(len(points))), seconds(np.maximum(points.max_num_batched_tokens / isl, 1.0))
+    return step_s(points, StepLoad(isl * prompts, isl / 2.0, prompts, nothing, nothing, isl)) / prompts
 
 
 def _decode_s(points: Points, sequences: Floats) -> Floats:

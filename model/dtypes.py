@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from perfdb.errors import UnknownNameError
 
@@ -51,10 +52,12 @@ _ALIASES = {
     "compressed-tensors": "fp8", "w8a8_fp8": "fp8", "w8a8": "int8", "w8a8_int8": "int8", "smoothquant": "int8",
     "awq": "int4", "gptq": "int4", "awq_marlin": "int4", "gptq_marlin": "int4", "bitsandbytes": "int4",
     "w4a16": "int4", "w4a16_awq": "int4", "auto-round": "int4", "modelopt_fp4": "nvfp4", "fp4": "nvfp4",
+    "w4afp8": "int4_fp8",
 }  # fmt: skip
 DTYPES: Mapping[str, Dtype] = {dtype.name: dtype for dtype in _ALL}
 
 
+@lru_cache(maxsize=256)
 def dtype(name: str) -> Dtype:
     """Look a number format up by its name or one of its synonyms, whatever the case.
 

@@ -1,4 +1,5 @@
-"""Which configs cannot serve the load, and why: memory, a model that does not divide, requests that are too long."""
+"""Which configs cannot serve the load, and why: memory, a model that does not divide, requests that are too long, a
+budget that is too small."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ def feasibility(points: Points, found: Memory) -> tuple[Bools, Mapping[int, str]
     """Which of n configs can serve their load, `n`, and for each other row why not, in one sentence with the sizes."""
     checks = (
         *_divisions(points),
+        (_starved(points), _says_starved),
         (_longest(points) < points.load.isl + points.load.osl, _says_too_long),
         (~found.feasible, _says_memory),
     )
@@ -44,6 +46,11 @@ def _divisions(points: Points) -> tuple[_Check, ...]:
     )
 
 
+def _starved(points: Points) -> Bools:
+    """vLLM refuses to start where a step has not a token for each sequence (SchedulerConfig.verify_max_model_len)."""
+    return np.asarray((points.engine.name == "vllm") & (points.max_num_batched_tokens < points.max_num_seqs))
+
+
 def _longest(points: Points) -> Floats:
     """Most tokens of one sequence, `n`; inf where the engine is not told. llama.cpp divides them among its slots."""
     share = points.max_num_seqs if points.engine.name == RESERVES_SLOTS else 1.0
@@ -68,6 +75,11 @@ def _says_ranks(points: Points, _found: Memory, row: int) -> str:
 def _says_experts(points: Points, _found: Memory, row: int) -> str:
     experts, devices = points.architecture.experts, points.group[row]
     return f"{experts} experts on {devices:.0f} devices cannot be spread over ep {points.ep[row]:.0f}"
+
+
+def _says_starved(points: Points, _found: Memory, row: int) -> str:
+    tokens, sequences = points.max_num_batched_tokens[row], points.max_num_seqs[row]
+    return f"max_num_batched_tokens {tokens:.0f} is less than max_num_seqs {sequences:.0f}: vLLM refuses to start"
 
 
 def _says_too_long(points: Points, _found: Memory, row: int) -> str:

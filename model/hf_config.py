@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from model.dtypes import dtype
-from perfdb.errors import ModelError, UnknownNameError
+from model.parts import ATTENTION, DENSE_MLP, EXPERTS, LINEAR_ATTENTION, SHARED_EXPERTS
+from model.quantised import weight_formats
+from perfdb.errors import ModelError
 
 Config = Mapping[str, Any]
 
@@ -29,8 +30,18 @@ _POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_l
 _TWO_MATRICES = frozenset({"gpt2", "gptj", "gpt_neox", "gpt_bigcode", "opt", "bloom", "falcon", "phi", "starcoder2"})
 _TIED_UNLESS_TOLD = frozenset({"gpt2", "opt", "bloom", "falcon", "gemma", "gemma2", "gemma3", "gemma3_text"})
 
-_MODELOPT = {"FP8": "fp8", "NVFP4": "nvfp4", "W4A16_AWQ": "int4", "W4A8_AWQ": "int4_fp8", "MXFP8": "fp8"}
-"""What NVIDIA's Model Optimizer calls number formats."""
+_UNDESCRIBED = {
+    "compress_ratios": "compressed sparse attention (DeepSeek-V4)",
+    "sparse_attention_config": "block-sparse attention (MiniMax-M3)",
+    "linear_attn_config": "Kimi delta attention beside MLA",
+    "hybrid_override_pattern": "Mamba-2 layers beside attention (Nemotron-H)",
+    "ssm_state_size": "Mamba layers",
+    "mamba_d_state": "Mamba layers",
+    "block_configs": "layers of differing shapes (Nemotron-NAS)",
+    "global_head_dim": "heads of differing width (Gemma 4)",
+    "swa_head_dim": "heads of differing number and width (MiMo-V2)",
+}
+"""Fields of configs that speak of layers which are not described here."""
 _EVERY_SECOND_IS_FULL = frozenset({"gemma2", "gpt_oss"})
 
 
@@ -41,6 +52,7 @@ def architecture_fields(config: Config, where: str) -> dict[str, Any]:
         ModelError: a field is missing, or is not of the kind it must be.
     """
     text = {**config, **config["text_config"]} if isinstance(config.get("text_config"), Mapping) else dict(config)
+    _refuse(text, where)
     hidden, layers = _need(text, _HIDDEN, where), _need(text, _LAYERS, where)
     heads = _need(text, _HEADS, where)
     family = str(text.get("model_type", ""))
@@ -50,6 +62,7 @@ def architecture_fields(config: Config, where: str) -> dict[str, Any]:
     if inner is None and gated and moe.get("moe_layers") != layers:
         _need(text, _INTERMEDIATE, where)
     head_dim = _integer(text.get("head_dim"), "head_dim", where) or hidden // heads
+    number_format, formats = weight_formats(text, _parts(text, layers, moe, where), where)
     return dict(
         hidden=hidden,
         layers=layers,
@@ -61,11 +74,34 @@ def architecture_fields(config: Config, where: str) -> dict[str, Any]:
         gated=gated,
         tied=bool(text.get("tie_word_embeddings", family in _TIED_UNLESS_TOLD)),
         max_positions=_integer(_first(text, _POSITIONS), _POSITIONS[0], where) or 0,
-        dtype=_weight_format(text, where),
+        dtype=number_format,
+        formats=formats,
         **moe,
-        **_mla(text, where),
+        **_mla(text, layers, where),
         **_layer_kinds(text, layers, where),
     )
+
+
+def _refuse(config: Config, where: str) -> None:
+    """Layers of a kind that no field of an `Architecture` describes must not pass for ones that some do."""
+    found = next((about for name, about in _UNDESCRIBED.items() if config.get(name)), None)
+    if found is not None:
+        raise ModelError.at(where, f"its architecture cannot be predicted: {found}", "GQA, MLA or gated delta layers")
+
+
+def _parts(config: Config, layers: int, moe: Mapping[str, int], where: str) -> dict[str, list[int]]:
+    """Part -> the numbers of the layers that have it."""
+    every = set(range(layers))
+    mixtures = set(_mixtures(config, layers, where)) if moe else set()
+    linear = set(_linear_layers(config, layers, where))
+    found = {
+        ATTENTION: every - linear,
+        LINEAR_ATTENTION: linear,
+        DENSE_MLP: every - mixtures,
+        SHARED_EXPERTS: mixtures if moe.get("shared_intermediate") else set(),
+        EXPERTS: mixtures,
+    }
+    return {part: sorted(which) for part, which in found.items() if which}
 
 
 def _first(config: Config, names: tuple[str, ...]) -> Any:
@@ -108,46 +144,79 @@ def _moe(config: Config, layers: int, where: str) -> dict[str, int]:
     if shared is None:
         count = _integer(_first(config, ("n_shared_experts", "num_shared_experts")), "n_shared_experts", where) or 0
         shared = count * width
-    every = _integer(_first(config, ("decoder_sparse_step", "interleave_moe_layer_step", "moe_layer_freq")), "", where)
-    first_dense = _integer(_first(config, ("first_k_dense_replace", "moe_layer_start_index")), "", where) or 0
-    dense_only = len(config.get("mlp_only_layers") or ())
-    moe_layers = (layers - first_dense) // max(every or 1, 1) - dense_only
     return {
         "experts": experts,
         "top_k": top_k,
         "expert_intermediate": width,
         "shared_intermediate": shared,
-        "moe_layers": max(moe_layers, 0),
+        "moe_layers": len(_mixtures(config, layers, where)),
     }
 
 
-def _mla(config: Config, where: str) -> dict[str, int]:
+def _mixtures(config: Config, layers: int, where: str) -> list[int]:
+    """The numbers of the layers with experts."""
+    every = _first(config, ("decoder_sparse_step", "interleave_moe_layer_step", "moe_layer_freq"))
+    if isinstance(every, list):
+        return [layer for layer, has_experts in enumerate(every[:layers]) if has_experts]
+    every = _integer(every, "moe_layer_freq", where)
+    first = _integer(_first(config, ("first_k_dense_replace", "moe_layer_start_index")), "", where) or 0
+    dense = set(config.get("mlp_only_layers") or ())
+    step = max(every or 1, 1)
+    return [layer for layer in range(first, layers) if (layer - first + 1) % step == 0 and layer not in dense]
+
+
+def _mla(config: Config, layers: int, where: str) -> dict[str, int]:
     rank = _integer(config.get("kv_lora_rank"), "kv_lora_rank", where)
     if not rank:
         return {}
-    return {
+    found = {
         "kv_lora_rank": rank,
         "q_lora_rank": _integer(config.get("q_lora_rank"), "q_lora_rank", where) or 0,
         "qk_rope_dim": _need(config, ("qk_rope_head_dim",), where),
         "qk_nope_dim": _need(config, ("qk_nope_head_dim",), where),
         "v_head_dim": _need(config, ("v_head_dim",), where),
     }
+    return found | (_indexer(config, layers, where) if config.get("index_topk") else {})
+
+
+def _indexer(config: Config, layers: int, where: str) -> dict[str, int]:
+    """Sparse attention (DeepSeek-V3.2); some layers of GLM-5.2 share the choice of the last one before that made it."""
+    kinds = config.get("indexer_types")
+    every = _integer(config.get("index_topk_freq"), "index_topk_freq", where) or 1
+    first = _integer(config.get("index_skip_topk_offset"), "index_skip_topk_offset", where) or 0
+    own = [layer for layer in range(layers) if layer < first or (layer + 1 - first) % every == 0]
+    return {
+        "index_topk": _need(config, ("index_topk",), where),
+        "index_heads": _need(config, ("index_n_heads",), where),
+        "index_dim": _need(config, ("index_head_dim",), where),
+        "index_layers": kinds.count("full") if isinstance(kinds, list) else len(own),
+    }
 
 
 def _layer_kinds(config: Config, layers: int, where: str) -> dict[str, int]:
     """Which layers slide a window, and which keep a state of fixed size instead of a KV cache."""
-    kinds = config.get("layer_types")
-    kinds = [str(kind) for kind in kinds] if isinstance(kinds, list) else []
+    kinds = _kinds(config)
     window = _integer(config.get("sliding_window"), "sliding_window", where) or 0
     if config.get("use_sliding_window") is False:
         window = 0
     sliding = kinds.count("sliding_attention") if kinds else layers - _full_layers(config, layers, where)
-    linear = kinds.count("linear_attention")
-    interval = _integer(config.get("full_attention_interval"), "full_attention_interval", where)
-    if not kinds and interval and "linear_num_value_heads" in config:
-        linear = layers - layers // interval
+    linear = len(_linear_layers(config, layers, where))
     found = {"sliding_window": window, "sliding_layers": sliding if window else 0}
     return found | (_linear(config, linear, where) if linear else {})
+
+
+def _kinds(config: Config) -> list[str]:
+    kinds = config.get("layer_types")
+    return [str(kind) for kind in kinds] if isinstance(kinds, list) else []
+
+
+def _linear_layers(config: Config, layers: int, where: str) -> list[int]:
+    """The numbers of the layers that keep a state instead of a KV cache."""
+    kinds = _kinds(config)
+    interval = _integer(config.get("full_attention_interval"), "full_attention_interval", where)
+    if not kinds and interval and "linear_num_value_heads" in config:
+        return [layer for layer in range(layers) if (layer + 1) % interval]
+    return [layer for layer, kind in enumerate(kinds) if kind == "linear_attention"]
 
 
 def _full_layers(config: Config, layers: int, where: str) -> int:
@@ -169,20 +238,3 @@ def _linear(config: Config, layers: int, where: str) -> dict[str, int]:
         "linear_params": params,
         "linear_state": values * _need(config, ("linear_key_head_dim",), where),
     }
-
-
-def _weight_format(config: Config, where: str) -> str:
-    quantised = config.get("quantization_config")
-    if isinstance(quantised, Mapping):
-        bits = quantised.get("bits", quantised.get("weight_bits"))
-        method = str(quantised.get("quant_method", ""))
-        name = {4: "int4", 8: "int8"}.get(bits) if isinstance(bits, int) else None
-        name = name or _MODELOPT.get(str(quantised.get("quant_algo", "")).upper(), method)
-        if name == "fp8" and quantised.get("weight_block_size"):
-            name = "fp8_block"
-    else:
-        name = str(_first(config, ("torch_dtype", "dtype")) or "bf16").removeprefix("torch.")
-    try:
-        return dtype(name).name
-    except UnknownNameError as error:
-        raise ModelError(f"{where}: {error}") from error

@@ -30,6 +30,7 @@ from perfdb.errors import ServecastError, UnknownNameError
 from perfdb.facts.engines import EngineFacts, engine
 from perfdb.facts.models import canonical_model
 from perfdb.facts.platforms import platform
+from perfdb.lengths import is_fixed
 from perfdb.records import Arrival, Grid, Origin, Outcome
 
 Ints = npt.NDArray[np.int64]
@@ -104,7 +105,7 @@ def loads(history: Columns) -> tuple[Load, npt.NDArray[np.bool_]]:
     valid = (codes >= 0) & (isl > 0) & (osl > 0) & (amount > 0)
     requests = numbers(history, "requests", n)
     lengths = column(history, "lengths", n)
-    alike = np.array([0.5 if text is None else float(str(text).startswith("D")) for text in lengths])
+    alike = np.array([0.5 if text is None else float(is_fixed(str(text))) for text in lengths])
     safe = [np.where(valid, values, 1.0) for values in (isl, osl, amount)]
     known = np.where(np.isfinite(requests) & (requests > 0), requests, np.inf)
     return Load(safe[0], safe[1], np.where(valid, codes, 0), safe[2], known, alike), valid

@@ -17,7 +17,7 @@ from model.load import Load
 from model.missing import is_missing
 from model.parallelism import share_experts
 from model.points import Points
-from model.prediction import Floats
+from model.prediction import Bools, Floats
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.facts.engines import EngineFacts
 from perfdb.facts.local import usable_cores
@@ -34,6 +34,7 @@ _NUMERIC_DEFAULTS: Mapping[str, float] = {
     "ep": 1.0,
     "attention_dp": 1.0,
     "expert_parallel": 0.0,
+    "all_to_all": 0.0,
     "dp_attention": 0.0,
     "eager": 0.0,
     "draft_tokens": 0.0,
@@ -54,7 +55,26 @@ _NUMERIC_DEFAULTS: Mapping[str, float] = {
     "chunked_prefill": 1.0,
     "continuous_batching": 1.0,
 }
-_SHARES: Mapping[str, float] = {"acceptance": 1.0, "draft_tokens": 64.0, "draft_layers": 1000.0}
+_SWITCH: Mapping[str, float] = {"true": 1.0, "on": 1.0, "false": 0.0, "off": 0.0}
+_WORDS: Mapping[str, Mapping[str, float]] = {
+    "all_to_all": {
+        **dict.fromkeys(("none", "naive", "allgather_reducescatter"), 0.0),
+        **dict.fromkeys(("deepep", "deepep_high_throughput", "deepep_low_latency"), 1.0),
+    }
+}
+"""Roles whose values are words, and below what these are."""
+_OF_WHAT: Mapping[str, str] = {"all_to_all": "a known way to exchange tokens"}
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "acceptance": (0.0, 1.0),
+    "draft_tokens": (0.0, 64.0),
+    "draft_layers": (0.0, 1000.0),
+    "kv_blocks": (0.0, 1e12),
+    # -1: as the engine finds it right
+    "max_model_len": (-1.0, 1e12),
+    "threads": (-1.0, 1e6),
+}
+ROLES = frozenset({*_NUMERIC_DEFAULTS, "weight_dtype", "kv_dtype"})
+"""Words for parameters that `points_of` reads; others change no step that the closed form times."""
 Roles = dict[str, tuple[npt.NDArray[Any] | None, Any]]
 _ANY_ENGINE: Mapping[str, str] = {
     "precision": "weight_dtype",
@@ -88,42 +108,57 @@ def points_of(
     """
     engine = engine.on(platform)
     roles = _by_role(engine, grid)
-    n = len(load.isl)
-    numbers = {role: _numbers(roles, role, default, n) for role, default in _NUMERIC_DEFAULTS.items()}
-    _spread_over(numbers, roles, devices, engine)
-    _translate(numbers, engine)
-    for role in ("ep", "attention_dp"):
-        # some collections write 0 for none
-        numbers[role] = np.maximum(numbers[role], 1.0)
-    share_experts(numbers, engine.name, architecture)
-    _check(numbers)
-    threads = numbers.pop("threads")
+    numbers = _resolved(roles, len(load.isl), devices, engine, architecture)
+    share = _thread_share(platform, numbers.pop("threads"))
     # the last token of a prompt is always computed
     numbers["reused"] = np.where(numbers.pop("prefix_caching") > 0, np.minimum(reused, load.isl - 1.0), 0.0)
-    weights, weight_rows = _formats(roles.get("weight_dtype"), architecture.dtype, n)
-    caches, cache_rows = _formats(roles.get("kv_dtype"), _half(architecture.dtype), n)
-    sizes = np.array([architecture.bytes_per_weight(item.name) for item in weights])[weight_rows]
-    share = _thread_share(platform, threads)
-    gemm = np.array([peak_flops(platform.flops, item) for item in weights])[weight_rows]
     return Points(
         architecture=architecture,
         platform=platform,
         engine=engine,
         load=load,
-        layer_bytes=np.ascontiguousarray(sizes[:, 0]),
-        head_bytes=np.ascontiguousarray(sizes[:, 1]),
-        kv_bytes=np.array([item.bytes for item in caches])[cache_rows],
-        gemm_flops=gemm * share,
-        attention_flops=np.full(n, peak_flops(platform.flops, dtype("bf16"))) * share,
         # half of the cores already draw about all of a socket's bandwidth
         bandwidth=platform.bandwidth_bytes_s * np.minimum(1.0, 2.0 * share),
-        weight_names=tuple(item.name for item in weights),
-        cache_names=tuple(item.name for item in caches),
-        weight_row=weight_rows,
-        cache_row=cache_rows,
         tables=tables,
-        **numbers,
+        **{**numbers, **_in_formats(roles, share, engine, platform, architecture)},
     )
+
+
+def _resolved(
+    roles: Roles, n: int, devices: int | None, engine: EngineFacts, architecture: Architecture
+) -> dict[str, Floats]:
+    """The number of every role, `n`, in the model's words and within its range."""
+    numbers = {role: _numbers(roles, role, default, n) for role, default in _NUMERIC_DEFAULTS.items()}
+    _spread_over(numbers, roles, devices, engine)
+    _translate(numbers, engine)
+    _bound_slots(numbers, roles, engine)
+    for role in ("ep", "attention_dp"):
+        # some collections write 0 for none
+        numbers[role] = np.maximum(numbers[role], 1.0)
+    share_experts(numbers, engine.name, architecture)
+    _check(numbers)
+    return numbers
+
+
+def _in_formats(
+    roles: Roles, share: Floats, engine: EngineFacts, platform: PlatformFacts, architecture: Architecture
+) -> dict[str, Any]:
+    """What the number formats of weights and KV cache decide, for n rows that use a `share` (`n`) of the device."""
+    weights, weight_row = _formats(roles.get("weight_dtype"), architecture.dtype, len(share))
+    has_scales = np.array([item.name in engine.fp8_cache_of for item in weights])[weight_row]
+    caches, cache_row = _cache_formats(roles.get("kv_dtype"), _half(architecture.dtype), has_scales)
+    sizes = np.array([architecture.bytes_per_weight(item.name) for item in weights])[weight_row]
+    return {
+        "layer_bytes": np.ascontiguousarray(sizes[:, 0]),
+        "head_bytes": np.ascontiguousarray(sizes[:, 1]),
+        "kv_bytes": np.array([item.bytes for item in caches])[cache_row],
+        "gemm_flops": np.array([peak_flops(platform.flops, item) for item in weights])[weight_row] * share,
+        "attention_flops": peak_flops(platform.flops, dtype("bf16")) * share,
+        "weight_names": tuple(item.name for item in weights),
+        "cache_names": tuple(item.name for item in caches),
+        "weight_row": weight_row,
+        "cache_row": cache_row,
+    }
 
 
 def _by_role(engine: EngineFacts, grid: Grid) -> Roles:
@@ -142,7 +177,7 @@ def _by_role(engine: EngineFacts, grid: Grid) -> Roles:
 
 def _numbers(roles: Roles, role: str, fallback: float, n: int) -> Floats:
     column, default = roles.get(role, (None, None))
-    start = fallback if default is None else float(default)
+    start = fallback if default is None else _number(default, role)
     if column is None:
         return np.full(n, start)
     if column.dtype.kind in "biuf":
@@ -152,11 +187,12 @@ def _numbers(roles: Roles, role: str, fallback: float, n: int) -> Floats:
 
 
 def _number(value: Any, role: str) -> float:
-    words = {"true": 1.0, "on": 1.0, "false": 0.0, "off": 0.0}
+    words = _WORDS.get(role, _SWITCH)
     try:
         return words[value.lower()] if isinstance(value, str) and value.lower() in words else float(value)
     except (TypeError, ValueError):
-        raise InputError.at(f"parameter for {role}", f"{value!r} is not a number", "a number") from None
+        right = ", ".join(words) if role in _WORDS else "a number"
+        raise InputError.at(f"parameter for {role}", f"{value!r} is not {_OF_WHAT.get(role, right)}", right) from None
 
 
 def _mapped(column: npt.NDArray[Any], function: Callable[[Any], float]) -> Floats:
@@ -166,14 +202,25 @@ def _mapped(column: npt.NDArray[Any], function: Callable[[Any], float]) -> Float
 
 
 def _spread_over(numbers: dict[str, Floats], roles: Roles, devices: int | None, engine: EngineFacts) -> None:
-    silent = np.ones(len(numbers["tp"]), bool)
-    for role in ("tp", "pp", "dp"):
-        column = roles.get(role, (None, None))[0]
-        if column is not None:
-            silent &= np.array([is_missing(value) for value in column.tolist()], bool)
+    n = len(numbers["tp"])
+    silent = _silent(roles, "tp", n) & _silent(roles, "pp", n) & _silent(roles, "dp", n)
     has_tp = any(parameter.role == "tp" for parameter in engine.parameters.values()) or not engine.parameters
     role = "tp" if has_tp else "pp"
     numbers[role] = np.where(silent, float(max(devices or 1, 1)), numbers[role])
+
+
+def _silent(roles: Roles, role: str, n: int) -> Bools:
+    """Configs that say nothing of a role, `n`."""
+    column = roles.get(role, (None, None))[0]
+    return np.ones(n, bool) if column is None else np.array([is_missing(value) for value in column.tolist()], bool)
+
+
+def _bound_slots(numbers: dict[str, Floats], roles: Roles, engine: EngineFacts) -> None:
+    """vLLM's own number of sequences is at most the tokens of a step (EngineArgs, in vllm/engine/arg_utils.py)."""
+    if engine.name == "vllm":
+        slots, tokens = numbers["max_num_seqs"], numbers["max_num_batched_tokens"]
+        silent = _silent(roles, "max_num_seqs", len(slots))
+        numbers["max_num_seqs"] = np.where(silent, np.minimum(slots, tokens), slots)
 
 
 def _translate(numbers: dict[str, Floats], engine: EngineFacts) -> None:
@@ -190,14 +237,15 @@ def _translate(numbers: dict[str, Floats], engine: EngineFacts) -> None:
 
 
 def _check(numbers: Mapping[str, Floats]) -> None:
-    for role, most in _SHARES.items():
-        wrong = ~((numbers[role] >= 0) & (numbers[role] <= most))
+    for role, (least, most) in _RANGES.items():
+        wrong = ~((numbers[role] >= least) & (numbers[role] <= most))
         if wrong.any():
-            raise InputError.at(
-                f"parameter for {role}", f"the value {numbers[role][wrong][0]:g}", f"from 0 to {most:g}"
-            )
+            value = numbers[role][wrong][0]
+            raise InputError.at(f"parameter for {role}", f"the value {value:g}", f"from {least:g} to {most:g}")
     for role in _COUNTS:
         wrong = (numbers[role] < 1) | (numbers[role] != np.floor(numbers[role]))
+        if role != "prefill_chunk":  # which is without end where nothing divides a step
+            wrong |= np.isinf(numbers[role])
         if wrong.any():
             value = numbers[role][wrong][0]
             raise InputError.at(f"parameter for {role}", f"the value {value:g}", "a whole number of at least 1")
@@ -220,6 +268,19 @@ def _formats(
     distinct = {name: index for index, name in enumerate(dict.fromkeys(names))}
     formats = [_format(default if name is None else name, own) for name in distinct]
     return formats, np.array([distinct[name] for name in names], np.int64)
+
+
+def _cache_formats(
+    found: tuple[npt.NDArray[Any] | None, Any] | None, own: str, has_scales: Bools
+) -> tuple[list[Dtype], npt.NDArray[np.int64]]:
+    """As `_formats`; but "auto" is fp8 where the checkpoint has scales for it (`has_scales`, `n`)."""
+    formats, rows = _formats(found, own, len(has_scales))
+    if not has_scales.any():
+        return formats, rows
+    scaled, _ = _formats(found, "fp8", len(has_scales))
+    if has_scales.all():
+        return scaled, rows
+    return [*formats, *scaled], np.where(has_scales, rows + len(formats), rows)
 
 
 def _format(name: Any, own: str) -> Dtype:

@@ -11,9 +11,12 @@ import numpy.typing as npt
 
 from model.prediction import Bools, Floats
 from perfdb.errors import InputError
+from perfdb.lengths import is_fixed
 from perfdb.records import Arrival, Workload
 
 ARRIVALS = tuple(Arrival)
+VARIATION = 0.5
+"""Coefficient of variation of lengths that differ."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def _one_load(workload: Workload) -> tuple[float, ...]:
     for name, value in (("isl", workload.isl), ("osl", workload.osl), (f"load ({arrival.value})", amount)):
         if value is None or not value > 0:
             raise InputError.at("workload", f"{name} is {value}", "a number above zero")
-    alike = 0.5 if workload.lengths is None else float(workload.lengths.startswith("D"))
+    alike = 0.5 if workload.lengths is None else float(is_fixed(workload.lengths))
     requests = float(workload.requests) if workload.requests else np.inf
     return float(workload.isl or 0), float(workload.osl or 0), ARRIVALS.index(arrival), amount or 0.0, requests, alike
 

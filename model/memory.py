@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from model.parts import EXPERTS
 from model.points import Points
 from model.prediction import Bools, Floats
+from model.tables.shapes import INDEX_KEY_BYTES
 
 GIB = float(2**30)
 _CONTEXT_BYTES = 0.7 * GIB
@@ -63,10 +65,10 @@ def memory(points: Points) -> Memory:
     """Account for the memory of every row."""
     model, load = points.architecture, points.load
     split = points.tp * points.pp
-    routed = model.moe_layers * model.experts * model.expert_params
-    layers = model.layer_params - routed * (1.0 - 1.0 / points.attention_dp)
+    routed = model.part_params[EXPERTS] * points.bytes_of(EXPERTS)
+    layers = points.layer_bytes * model.layer_params - routed * (1.0 - 1.0 / points.attention_dp)
     drafting = np.where(points.draft_tokens > 0, points.draft_layers / model.layers, 0.0)
-    weights = (points.layer_bytes * layers * (1.0 + drafting) + points.head_bytes * model.head_params) / split
+    weights = (layers * (1.0 + drafting) + points.head_bytes * model.head_params) / split
     per_token = kv_bytes_per_token(points)
     on_host = points.platform.kind == "cpu"
     overhead = _overhead(points, _HOST_BYTES if on_host else _CONTEXT_BYTES)
@@ -101,8 +103,10 @@ def _available(points: Points, needed: Floats) -> Floats:
 
 
 def kv_bytes_per_token(points: Points) -> Floats:
-    """Bytes of KV cache per token and device, `n`: 2·L·max(kv/tp, 1)·d·bytes, for MLA L·(r + d_rope)·bytes."""
-    return points.architecture.kv_elements(points.tp) / points.pp * points.kv_bytes
+    """Bytes of KV cache per token and device, `n`: 2·L·max(kv/tp, 1)·d·bytes, for MLA L·(r + d_rope)·bytes; indexers
+    keep a key of their own."""
+    model = points.architecture
+    return (model.kv_elements(points.tp) * points.kv_bytes + model.index_layers * INDEX_KEY_BYTES) / points.pp
 
 
 def _overhead(points: Points, context: float) -> Floats:

@@ -13,8 +13,10 @@ from enum import StrEnum
 import numpy as np
 
 from model.architecture import Architecture
+from model.parts import ATTENTION, DENSE_MLP, EXPERTS, LINEAR_ATTENTION, SHARED_EXPERTS
 from model.points import Points
 from model.prediction import Floats
+from model.tables.shapes import INDEX_KEY_BYTES
 
 ACTIVATION_BYTES = 2.0
 """Activations are 16 bits wide."""
@@ -60,13 +62,17 @@ class StepLoad:
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation, done `count` times per step; `flops` and `bytes` are of one time and one device, `n`."""
+    """One operation, done `count` times per step; `flops` and `bytes` are of one time and one device, `n`.
+
+    `part` is the one of `model.parts` whose weights it multiplies, empty where it does not.
+    """
 
     name: str
     kind: Kind
     flops: Floats
     bytes: Floats
     count: Floats | float
+    part: str = ""
 
 
 def operations(points: Points, load: StepLoad) -> Iterator[Operation]:
@@ -79,7 +85,7 @@ def operations(points: Points, load: StepLoad) -> Iterator[Operation]:
     dense_layers = model.layers - model.moe_layers
     if dense_layers:
         yield dense.gemm(
-            "mlp", model.dense_mlp_params / points.tp, model.intermediate * model.mlp_matrices, dense_layers
+            "mlp", DENSE_MLP, model.dense_mlp_params / points.tp, model.intermediate * model.mlp_matrices, dense_layers
         )
     if model.moe_layers:
         yield from _experts(points, load, dense)
@@ -95,11 +101,11 @@ class _Dense:
         # a physical batch smaller than the step reads the weights once for each of its pieces
         self.passes = np.maximum(np.ceil(self.tokens / points.prefill_chunk), 1.0)
 
-    def gemm(self, name: str, weights: Floats, width: float, count: float) -> Operation:
-        """`weights` per device (`n`), `width` of the activations written beside the hidden state read."""
+    def gemm(self, name: str, part: str, weights: Floats, width: float, count: float) -> Operation:
+        """`weights` per device (`n`) of a part, `width` of the activations written beside the hidden state read."""
         traffic = self.tokens * ACTIVATION_BYTES * (self.points.architecture.hidden + width / self.points.tp)
-        data = weights * self.points.layer_bytes * self.passes + traffic
-        return Operation(name, Kind.GEMM, 2.0 * self.tokens * weights, data, count)
+        data = weights * self.points.bytes_of(part) * self.passes + traffic
+        return Operation(name, Kind.GEMM, 2.0 * self.tokens * weights, data, count, part)
 
 
 def _attention_layer(points: Points, load: StepLoad, dense: _Dense) -> Iterator[Operation]:
@@ -110,8 +116,12 @@ def _attention_layer(points: Points, load: StepLoad, dense: _Dense) -> Iterator[
     copied = 0.0 if model.is_mla else 2 * model.head_dim * model.hidden * np.maximum(points.tp - model.kv_heads, 0)
     qkv = (model.attention_params + copied) / points.tp - out
     width = model.heads * (model.qk_nope_dim + model.qk_rope_dim or model.head_dim)
-    yield dense.gemm("qkv_proj", qkv, width, model.attention_layers)
-    yield dense.gemm("out_proj", out, model.hidden, model.attention_layers)
+    yield dense.gemm("qkv_proj", ATTENTION, qkv, width, model.attention_layers)
+    yield dense.gemm("out_proj", ATTENTION, out, model.hidden, model.attention_layers)
+    if model.index_topk:
+        yield _attention(points, load, "sparse_attention", model.attention_layers, float(model.index_topk))
+        yield _indexer(points, load)
+        return
     full = model.attention_layers - model.sliding_layers
     if full:
         yield _attention(points, load, "attention", full, np.inf)
@@ -134,6 +144,15 @@ def _attention(points: Points, load: StepLoad, name: str, count: float, window: 
     return Operation(name, Kind.ATTENTION, flops, cached * per_token * points.kv_bytes + queries, count)
 
 
+def _indexer(points: Points, load: StepLoad) -> Operation:
+    """Scores of all cached tokens, on every device alike."""
+    model = points.architecture
+    scored = load.prefill * load.context + load.decode * load.kv
+    cached = load.decode * load.kv + load.past + load.prefill
+    flops = 2.0 * model.index_heads * model.index_dim * scored
+    return Operation("indexer", Kind.ATTENTION, flops, cached * INDEX_KEY_BYTES, model.index_layers)
+
+
 def _score_flops(model: Architecture) -> tuple[float, float]:
     """FLOPs of one query token against one key, in context and in generation. MLA decodes on the latent vector."""
     if model.is_mla:
@@ -144,7 +163,8 @@ def _score_flops(model: Architecture) -> tuple[float, float]:
 
 def _linear_layer(points: Points, load: StepLoad, dense: _Dense) -> Iterator[Operation]:
     model = points.architecture
-    yield dense.gemm("linear_attention_proj", model.linear_params / points.tp, 2.0 * model.hidden, model.linear_layers)
+    weights = model.linear_params / points.tp
+    yield dense.gemm("linear_attention_proj", LINEAR_ATTENTION, weights, 2.0 * model.hidden, model.linear_layers)
     state = model.linear_state / points.tp
     flops = 6.0 * load.tokens * state
     data = 2.0 * load.sequences * state * ACTIVATION_BYTES
@@ -153,8 +173,9 @@ def _linear_layer(points: Points, load: StepLoad, dense: _Dense) -> Iterator[Ope
 
 def _experts(points: Points, load: StepLoad, dense: _Dense) -> Iterator[Operation]:
     model = points.architecture
-    shared = model.shared_params / points.tp
-    yield dense.gemm("router_and_shared_experts", shared, model.shared_intermediate + model.experts, model.moe_layers)
+    shared = (model.shared_params + model.hidden * model.experts) / points.tp
+    wide = model.shared_intermediate + model.experts
+    yield dense.gemm("router_and_shared_experts", SHARED_EXPERTS, shared, wide, model.moe_layers)
     # tokens of all ranks meet at the experts, which all their devices share
     tokens, devices = load.tokens * points.attention_dp, points.tp * points.attention_dp
     routed = tokens * model.top_k
@@ -163,8 +184,8 @@ def _experts(points: Points, load: StepLoad, dense: _Dense) -> Iterator[Operatio
     weights = model.expert_params / devices
     width = model.hidden / points.attention_dp + model.mlp_matrices * model.expert_intermediate / devices
     traffic = routed * ACTIVATION_BYTES * width
-    data = met * weights * points.layer_bytes * dense.passes + traffic
-    yield Operation("experts", Kind.GEMM, 2.0 * routed * weights, data, model.moe_layers)
+    data = met * weights * points.bytes_of(EXPERTS) * dense.passes + traffic
+    yield Operation("experts", Kind.GEMM, 2.0 * routed * weights, data, model.moe_layers, EXPERTS)
     others = points.attention_dp - 1.0
     message = 2.0 * others * load.tokens * model.hidden * ACTIVATION_BYTES
     count = np.where(others > 0, float(model.moe_layers), 0.0)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.architecture import Architecture
+from model.dtypes import dtype, peak_flops
 from model.load import Load
 from model.prediction import Floats
 from perfdb.facts.engines import EngineFacts
@@ -24,13 +25,13 @@ class Points:
     """n launched configs under n loads, on one model, platform and engine: all arrays float64 `n`.
 
     `dp` ranks have a scheduler and requests of their own; of these `attention_dp` share the experts of each layer,
-    whole ones spread over `ep` of their `group` devices.
+    whole ones spread over `ep` of their `group` devices, which DeepEP's kernels reach where `all_to_all` is 1.
     `eager` is 1 where no CUDA graphs are captured; `draft_tokens` are drafted a step by `draft_layers` layers, each
     accepted with probability `acceptance`; `reused` tokens of a prompt are found in the prefix cache.
     `weight_row` and `cache_row` are places in `weight_names` and `cache_names`, the number formats of the rows;
     `tables` are measured operations, if there are any.
-    `layer_bytes` and `head_bytes` are bytes per weight, `kv_bytes` bytes per element of the KV cache, `gemm_flops` and
-    `attention_flops` peak FLOP/s of one device in the formats used, `bandwidth` its bytes/s.
+    `layer_bytes` (the mean of all parts) and `head_bytes` are bytes per weight, `kv_bytes` bytes per element of the KV
+    cache, `gemm_flops` and `attention_flops` peak FLOP/s of one device in the formats used, `bandwidth` its bytes/s.
     """
 
     architecture: Architecture
@@ -43,6 +44,7 @@ class Points:
     ep: Floats
     attention_dp: Floats
     group: Floats
+    all_to_all: Floats
     max_num_seqs: Floats
     max_num_batched_tokens: Floats
     prefill_chunk: Floats
@@ -76,6 +78,34 @@ class Points:
         """The given rows."""
         names = (name for name in self.__dataclass_fields__ if isinstance(getattr(self, name), np.ndarray))
         return replace(self, load=self.load.take(rows), **{name: getattr(self, name)[rows] for name in names})
+
+    def bytes_of(self, part: str) -> Floats:
+        """Bytes per weight of a part of `model.parts`, `n`."""
+        if part not in self._part_bytes:
+            sizes = [self.architecture.part_bytes(part, name) for name in self.weight_names]
+            self._part_bytes[part] = np.array(sizes)[self.weight_row]
+        return self._part_bytes[part]
+
+    def flops_of(self, part: str) -> Floats:
+        """Peak FLOP/s of one device for products with a part's weights, `n`; "" for the checkpoint's format."""
+        if not part:
+            return self.gemm_flops
+        if part not in self._part_flops:
+            peaks = [
+                peak_flops(self.platform.flops, dtype(self.architecture.format_of(part, name)))
+                / peak_flops(self.platform.flops, dtype(name))
+                for name in self.weight_names
+            ]
+            self._part_flops[part] = self.gemm_flops * np.asarray(peaks, np.float64)[self.weight_row]
+        return self._part_flops[part]
+
+    @cached_property
+    def _part_bytes(self) -> dict[str, Floats]:
+        return {}
+
+    @cached_property
+    def _part_flops(self) -> dict[str, Floats]:
+        return {}
 
     @cached_property
     def computed(self) -> Floats:

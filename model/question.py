@@ -54,7 +54,7 @@ class Question:
             InputError: a parameter's value cannot be right.
             UnknownNameError: a number format is not known.
         """
-        facts = engine_facts(self.target.engine)
+        facts = engine_facts(self.target.engine).at(self.target.engine_version)
         devices, tables = self.target.devices, self.tables
         return points_of(self.architecture, self.platform, facts, devices, grid, load, tables, self.reused)
 

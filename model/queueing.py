@@ -7,16 +7,20 @@ flight is proportional to Π λ/X(k), k = 1 … n.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
+from model.load import VARIATION
 from model.loops import loop
 
 Floats = npt.NDArray[np.float64]
 
 _LARGE = 1e200
 _NEGLIGIBLE = 1e-9
-_VARIATION = 0.5
+MOST_LOAD = 0.98
+"""Share of the capacity beyond which a run is too short to come to rest: its backlog is counted instead."""
 
 
 @loop(nogil=True)
@@ -68,18 +72,43 @@ def _rate(levels: Floats, rates: Floats, place: int, k: float) -> float:
     return float(rates[place] * (rates[place + 1] / rates[place]) ** share)
 
 
-def prompt_wait(rate: Floats, step_s: Floats, fitting: Floats, own: Floats, varied: Floats) -> Floats:
-    """Mean seconds that a prompt waits for those before it, `n`, as if the prompts of a step had a server each.
+class Prompting(NamedTuple):
+    """Of prompts that arrive at random, all `n` seconds: until the step under way ends (`residual`), for the prompts
+    before (`wait`), from then to the first token (`own`); and by how much those that came meanwhile, which are computed
+    while this one's answer is made, hold that up before the load they are of stretches it (`delay`)."""
 
-    Sakasegawa's approximation (Ann. Inst. Statist. Math. 29, 1977) with the variance of the service.
+    residual: Floats
+    wait: Floats
+    own: Floats
+    delay: Floats
+
+
+def prompting(rate: Floats, idle_s: Floats, each_s: Floats, fitting: Floats, varied: Floats) -> Prompting:
+    """Prompts at an engine whose steps follow each other without pause, T = idle + each·k with k prompts.
+
+    A step takes the prompts that came during the one before: E[T] = idle/(1 − ρ), ρ = λ·each, and with E[k²] = λE[T] +
+    λ²E[T²], E[T²] = (idle² + 2·idle·ρ·E[T] + each·ρ·E[T])/(1 − ρ²). Who arrives meets E[T²]/E[T], waits for half of it
+    and shares the next step with λ·E[T²]/E[T] others. No more than K fit: beyond them prompts wait as in M/G/1, with
+    Sakasegawa's exponent of 2K servers (Ann. Inst. Statist. Math. 29, 1977). Those that come until the first token of
+    one are computed in steps of its answer, which are longer by that than a mean step is.
 
     Args:
-        rate: prompts per second. step_s: seconds of a step with prompts in it.
-        fitting: prompts that a step takes. own: steps of one prompt.
-        varied: 1 where lengths differ (they are taken to have a coefficient of variation of a half), 0 where not.
+        rate: prompts per second. idle_s: seconds of a step without prompts. each_s: what one adds, in all its steps.
+        fitting: K, prompts that fit a step; below 1 the share of a prompt that does.
+        varied: 1 where lengths differ, 0 where not.
     """
-    servers = np.maximum(np.floor(fitting), 1.0)
-    service = own * step_s
-    busy = np.minimum(rate * service / servers, 0.97)
-    spread = (1.0 + _VARIATION**2 * varied) / 2.0
-    return np.asarray(spread * service / servers * busy ** (np.sqrt(2.0 * (servers + 1.0)) - 1.0) / (1.0 - busy))
+    load = np.minimum(rate * each_s, MOST_LOAD)
+    spread = 1.0 + VARIATION**2 * varied
+    mean = idle_s / (1.0 - load)
+    square = (idle_s**2 + 2.0 * idle_s * load * mean + each_s * load * mean * spread) / (1.0 - load**2)
+    full, wide = idle_s + each_s * fitting, np.maximum(fitting, 1.0)
+    met = np.minimum(square / mean, np.maximum(full, idle_s + each_s))
+    alone = np.ceil(1.0 / np.minimum(fitting, 1.0)) * idle_s + each_s
+    own = np.maximum(idle_s + each_s * np.minimum(1.0 + rate * met, fitting), alone)
+    one = full / fitting
+    busy = np.minimum(rate * one, MOST_LOAD)
+    queue = busy ** (2.0 * wide) * one / (1.0 - busy)
+    # what is left of a prompt under way is more than what is left of its step
+    rest = busy * (one - full)
+    wait = np.where(fitting >= 1.0, queue, queue + rest) / 2.0 * spread
+    return Prompting(met / 2.0, wait, own, (own + wait) * np.maximum(1.0 - mean / np.minimum(own, full), 0.0))

@@ -34,9 +34,12 @@ class Step:
         return Step(seconds, *(part * scale for part in parts))
 
 
-def step(points: Points, load: StepLoad) -> Step:
-    """The time of one step of each row, with the drafts of the next one where tokens are drafted."""
+def step(points: Points, load: StepLoad, seconds: Floats | None = None) -> Step:
+    """The time of one step of each row, with the drafts of the next one where tokens are drafted: `seconds`, where they
+    are known."""
     found = _on_roofline(points, load)
+    if seconds is not None:
+        return found.taking(seconds)
     whole = points.tables is None and not points.draft_tokens.any()
     return found if whole else found.taking(step_s(points, load, found))
 
@@ -54,9 +57,13 @@ def drafting_s(points: Points, load: StepLoad) -> Floats:
     if not points.draft_tokens.any():
         return none
     alone = _without_drafts_s(points, StepLoad(none, none, none, none, load.decode, load.kv))
+    return np.where(load.decode > 0, drafting_share(points) * alone, 0.0)
+
+
+def drafting_share(points: Points) -> Floats:
+    """Seconds of drafting over those of a step that only decodes, without drafts, `n`."""
     layers = np.where(points.draft_layers > 0, points.draft_layers + 1.0, 0.0)
-    drafting = points.draft_tokens * layers / points.architecture.layers * alone
-    return np.where(load.decode > 0, drafting, 0.0)
+    return np.asarray(points.draft_tokens * layers / points.architecture.layers)
 
 
 def _without_drafts_s(points: Points, load: StepLoad, roofline: Step | None = None) -> Floats:
@@ -88,7 +95,8 @@ def operation_s(points: Points, operation: Operation) -> tuple[Floats, Floats]:
     if operation.kind in {Kind.ALL_REDUCE, Kind.SEND}:
         return operation.count * _message_s(points, operation, efficiency), np.zeros(len(points))
     attends = operation.kind is Kind.ATTENTION
-    rate = points.attention_flops * efficiency.attention_flops if attends else points.gemm_flops * efficiency.gemm_flops
+    gemm_flops = points.flops_of(operation.part) * efficiency.gemm_flops
+    rate = points.attention_flops * efficiency.attention_flops if attends else gemm_flops
     share = efficiency.attention_bytes if attends else efficiency.gemm_bytes
     seconds, computing = roofline_s(operation.flops, rate, operation.bytes, points.bandwidth * share)
     return operation.count * seconds, computing

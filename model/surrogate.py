@@ -18,7 +18,7 @@ import numpy.typing as npt
 from model.architecture import Architecture
 from model.conditioning import NOISE_SD, as_measured, condition, encode_both
 from model.derived import BASIS, derive, family_of, predictable
-from model.descriptors import PLACE_ROLES
+from model.descriptors import PLACE_ROLES, ROOM_ROLES
 from model.feasibility import feasibility
 from model.history import Columns, Ints, groups_of, size, training
 from model.kept.training import kept_training
@@ -106,7 +106,7 @@ def _akin(asked: Analysis, measured: Analysis) -> int:
 
 def _have_places(asked: Grid, measured: Grid, found: Analysis) -> bool:
     """Whether the descriptors say where each config lies among its group's rows: no other parameter differs."""
-    others = [p.name for p in found.points.engine.parameters.values() if p.role not in PLACE_ROLES]
+    others = [p.name for p in found.points.engine.parameters.values() if p.role not in PLACE_ROLES | ROOM_ROLES]
     for name in others:
         columns = [grid.columns[name].tolist() for grid in (asked, measured) if name in grid.columns]
         if len(columns) == 1 or len({value for column in columns for value in column}) > 1:

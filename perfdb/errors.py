@@ -10,6 +10,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LISTED_BY = {"model": "servecast models", "platform": "servecast platforms"}
+"""Kinds of names that are too many for one sentence, and the command that lists them."""
+
 
 class ServecastError(Exception):
     """Root of the tree. Exit code 1: the work was understood and failed."""
@@ -33,15 +36,26 @@ class UnknownNameError(InputError):
 
     @classmethod
     def of(cls, kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
-        """Build the error for `name`, listing the closest of `known` first, then all of them in order."""
+        """Build the error for `name`, listing the closest of `known` first, then all of them in order, or the command
+        that does."""
         names = sorted(known)
         close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+        close = close or [each for each in names if len(name) > 2 and name.lower() in each.lower()][:3]
         hint = f" (did you mean {', '.join(close)}?)" if close else ""
-        return cls(f"unknown {kind} {name!r}{hint}; known: {', '.join(names) or 'none'}")
+        told = f"{len(names)}; {_LISTED_BY[kind]} lists them" if kind in _LISTED_BY else ", ".join(names)
+        return cls(f"unknown {kind} {name!r}{hint}; known: {told or 'none'}")
 
 
 class FileError(InputError):
     """A named file or folder cannot be read, or is not what its format says."""
+
+    @classmethod
+    def unreadable(cls, path: object, error: Exception, right: str) -> FileError:
+        """Build "PATH: cannot be read (REASON); expected RIGHT" of what went wrong when it was read as text."""
+        reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+        if isinstance(error, OSError) and error.strerror:
+            reason = error.strerror  # without the path, which stands before it
+        return cls(f"{path}: cannot be read ({reason}); expected {right}")
 
 
 class StoreError(ServecastError):

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from perfdb.errors import InputError
 from perfdb.records import Workload
@@ -25,6 +25,7 @@ _LIST = rf"\(\s*({_NUMBER}(?:\s*,\s*{_NUMBER})+)\s*\)"
 _FORM = re.compile(rf"\s*(?:({_NUMBER})\s*\*?\s*)?([DNUQ])\s*{_LIST}\s*(?:/\s*{_LIST})?\s*", re.IGNORECASE)
 _SIGMAS = 3.0
 _MOST = 2.0**40
+_FIXED = re.compile(rf"\s*(?:{_NUMBER}\s*\*?\s*)?D\s*{_LIST}\s*", re.IGNORECASE)
 _EXPECTED = "D(96,24), N(480,240)/(300,150), U(1,9)/(1,9), Q(5,80,900)/(1,20,300), or 0.7 D(96,24) + 0.3 D(4000,200)"
 
 
@@ -87,9 +88,15 @@ class Lengths:
         """
         # a plus inside a number (1e+3) joins no parts
         found = [_part(text, part) for part in re.split(r"\+(?!\d+\s*[,)])", text)]
-        total = sum(weight for weight, _ in found)
-        if not total > 0:
+        if not any(weight for weight, _ in found):
             raise InputError.at(f"lengths {text[:80]!r}", "no weight above 0", _EXPECTED)
+        return cls.mixed((weight, cls(((1.0, shape),))) for weight, shape in found)
+
+    @classmethod
+    def mixed(cls, parts: Iterable[tuple[float, Lengths]]) -> Lengths:
+        """Each request of one of several lengths, in proportion to their weights, of which one at least is above 0."""
+        found = [(weight * share, shape) for weight, lengths in parts for share, shape in lengths.parts]
+        total = sum(weight for weight, _ in found)
         return cls(tuple((weight / total, shape) for weight, shape in found))
 
     def __str__(self) -> str:
@@ -99,13 +106,17 @@ class Lengths:
         return " + ".join(f"{weight:.12g} {shape}" for weight, shape in self.parts)
 
     def sample(self, n: int, seed: int) -> list[tuple[int, int]]:
-        """`n` pairs (prompt tokens, answer tokens); the same for the same seed."""
+        """`n` pairs (prompt tokens, answer tokens); the same for the same seed.
+
+        Of a mix, every part has its share of them, to within one, in random order: a window of 30 requests that has
+        them by chance would be of another mix.
+        """
         draw = random.Random(f"lengths {seed}")
-        if len(self.parts) == 1:
-            [(_, shape)] = self.parts
-            return [shape.pair(draw) for _ in range(n)]
-        weights = [weight for weight, _ in self.parts]
-        return [draw.choices(self.parts, weights)[0][1].pair(draw) for _ in range(n)]
+        ends = [round(n * weight) for weight in accumulate(weight for weight, _ in self.parts)]
+        shapes = [shape for (_, shape), count in zip(self.parts, _steps(ends), strict=True) for _ in range(count)]
+        if len(self.parts) > 1:
+            draw.shuffle(shapes)
+        return [shape.pair(draw) for shape in shapes]
 
     @property
     def isl(self) -> float:
@@ -121,6 +132,10 @@ class Lengths:
         """The longest prompt and the longest answer that it can give."""
         shapes = [shape for _, shape in self.parts]
         return max(each.longest(each.prompt) for each in shapes), max(each.longest(each.answer) for each in shapes)
+
+
+def _steps(ends: Sequence[int]) -> list[int]:
+    return [end - start for start, end in pairwise([0, *ends])]
 
 
 def _part(text: str, part: str) -> tuple[float, Shape]:
@@ -161,6 +176,11 @@ def lengths_of(workload: Workload) -> Lengths:
     if workload.isl is None or workload.osl is None:
         raise InputError.at("workload", "it has no lengths", "isl and osl, or lengths such as D(96,24)")
     return Lengths.parse(f"D({round(workload.isl)},{round(workload.osl)})")
+
+
+def is_fixed(notation: str) -> bool:
+    """Whether all requests of a notation, which may be read elsewhere, have the same lengths."""
+    return _FIXED.fullmatch(notation) is not None
 
 
 def longest(workload: Workload) -> tuple[int, int]:

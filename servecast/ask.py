@@ -135,7 +135,7 @@ def reports_from_file(path: Path) -> list[Report]:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8-sig")
         given = json.loads(text)
     except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"{path}: cannot be read ({error}); expected results as JSON") from None
+        raise FileError.unreadable(path, error, "results as JSON") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: line {error.lineno}: {error.msg}; expected results as JSON") from None
     entries = given if isinstance(given, list) else [given]

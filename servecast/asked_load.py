@@ -10,6 +10,7 @@ from perfdb.errors import InputError
 from perfdb.records import Arrival, Workload
 from servecast.output import note
 from servecast.whatif import workload_of
+from servecast.whatif_notes import NOT_SEEN, unseen_text
 
 if TYPE_CHECKING:
     from model.simulate.traffic import Traffic
@@ -39,8 +40,8 @@ class AskedLoad:
         """What a document says of it; a person is told, too."""
         if not self.not_modelled:
             return {}
-        note(f"not seen by the closed form: {', '.join(self.not_modelled)}; servecast simulate serves them")
-        return {"not_modelled": list(self.not_modelled)}
+        note(unseen_text(self.not_modelled))
+        return {NOT_SEEN: list(self.not_modelled)}
 
 
 def asked_load(
@@ -72,7 +73,8 @@ def asked_load(
     if batch is None:
         return _seen(workload_under(workload, rate, concurrency))
     if rate is not None or concurrency is not None:
-        raise InputError.at("load", "--batch and another load", "one of them")
+        other = "--rate" if rate is not None else "--concurrency"
+        raise InputError.at("load", f"--batch and {other}", "one of them")
     seen = _seen(read_workload(workload).under(concurrency=batch))
     plain = replace(seen.workload, arrival=Arrival.BATCH, concurrency=None, batch_size=batch)
     return replace(seen, workload=plain)
@@ -111,10 +113,12 @@ def _seen(traffic: Traffic) -> AskedLoad:
 
 def _one_of(isl: float | None, osl: float | None, workload: Path | None) -> tuple[float, float]:
     """Both lengths, zeros where a file has them."""
+    given = [flag for flag, value in (("--isl", isl), ("--osl", osl)) if value is not None]
     if workload is not None:
-        if isl is not None or osl is not None:
-            raise InputError.at("lengths", "--isl or --osl beside --workload", "one of both")
+        if given:
+            raise InputError.at("lengths", f"{' and '.join(given)} beside --workload", "one of both")
         return 0.0, 0.0
     if isl is None or osl is None:
-        raise InputError.at("lengths", "no --isl and --osl, and no --workload", "both lengths, or a workload file")
+        lacks = f"{given[0]} without {'--osl' if isl is not None else '--isl'}" if given else "none given"
+        raise InputError.at("lengths", lacks, "--isl and --osl, or --workload with a file")
     return isl, osl

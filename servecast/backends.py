@@ -9,7 +9,7 @@ best deployment under bounds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -23,10 +23,12 @@ from model.memory import memory
 from model.question import Question
 from model.surrogate import Surrogate
 from perfdb.errors import FileError, InputError
-from perfdb.facts.engines import EngineFacts, engine
+from perfdb.facts.engines import EngineFacts, engine, name_and_version
 from perfdb.facts.platforms import platform
+from perfdb.paths import is_there
 from perfdb.records import Arrival, Grid, Target, Workload
 from perfdb.store import Store
+from servecast.arguments import checked_config, count, number, shared, text
 from servecast.inference_summary import Config, InferenceSummary, summaries
 from servecast.slo import met, parse_slos
 from servecast.space import devices_of
@@ -48,7 +50,14 @@ class BaseBackend(Protocol):
         """The engine's name."""
 
     def run_static(
-        self, model: str, platform_name: str, isl: float, osl: float, batch_size: int, config: Config = ...
+        self,
+        model: str,
+        platform_name: str,
+        isl: float,
+        osl: float,
+        batch_size: int,
+        config: Config = ...,
+        prefix_tokens: float = ...,
     ) -> InferenceSummary:
         """A batch that is sent at once and served to its end."""
 
@@ -61,6 +70,7 @@ class BaseBackend(Protocol):
         concurrency: int | None = None,
         request_rate: float | None = None,
         config: Config = ...,
+        prefix_tokens: float = ...,
     ) -> InferenceSummary:
         """Continuous batching: prompts and answers share their steps."""
 
@@ -92,16 +102,25 @@ class Backend:
         return self.facts.name
 
     def run_static(
-        self, model: str, platform_name: str, isl: float, osl: float, batch_size: int, config: Config = _ALL_DEFAULTS
+        self,
+        model: str,
+        platform_name: str,
+        isl: float,
+        osl: float,
+        batch_size: int,
+        config: Config = _ALL_DEFAULTS,
+        prefix_tokens: float = 0.0,
     ) -> InferenceSummary:
         """A batch of `batch_size` requests that is sent at once and served to its end.
 
+        The first `prefix_tokens` of every prompt are the same; a server with prefix caching computes them once.
+
         Raises:
             UnknownNameError: the model, platform or a parameter is not known.
-            InputError: a length, the batch or a parameter's value cannot be right.
+            InputError: an argument is of a wrong type, or a length, the batch or a parameter's value cannot be right.
         """
-        workload = Workload(isl, osl, Arrival.BATCH, batch_size=batch_size)
-        return self._predicted(model, platform_name, workload, [config])[0]
+        workload = Workload(*_lengths(isl, osl), Arrival.BATCH, batch_size=count("batch_size", batch_size))
+        return self._predicted(model, platform_name, workload, [config], prefix_tokens)[0]
 
     def run_agg(
         self,
@@ -112,17 +131,25 @@ class Backend:
         concurrency: int | None = None,
         request_rate: float | None = None,
         config: Config = _ALL_DEFAULTS,
+        prefix_tokens: float = 0.0,
     ) -> InferenceSummary:
         """Continuous batching of `concurrency` requests in flight, or of `request_rate` requests per second.
+
+        The first `prefix_tokens` of every prompt are the same; a server with prefix caching computes them once.
 
         Raises:
             See `run_static`; InputError also where not exactly one load is given.
         """
-        if (concurrency is None) == (request_rate is None):
-            raise InputError.at("load", "both or neither of concurrency and request_rate", "exactly one")
-        arrival = Arrival.CLOSED if request_rate is None else Arrival.POISSON
-        workload = Workload(isl, osl, arrival, concurrency=concurrency, request_rate=request_rate)
-        return self._predicted(model, platform_name, workload, [config])[0]
+        isl, osl = _lengths(isl, osl)
+        if concurrency is not None and request_rate is not None:
+            raise InputError.at("load", "concurrency and request_rate", "one of both")
+        if concurrency is not None:
+            workload = Workload(isl, osl, Arrival.CLOSED, concurrency=count("concurrency", concurrency))
+        elif request_rate is not None:
+            workload = Workload(isl, osl, Arrival.POISSON, request_rate=number("request_rate", request_rate))
+        else:
+            raise InputError.at("load", "neither concurrency nor request_rate", "one of both")
+        return self._predicted(model, platform_name, workload, [config], prefix_tokens)[0]
 
     def find_best_result_under_constraints(
         self,
@@ -149,14 +176,14 @@ class Backend:
         Raises:
             See `run_static`; InputError also where a bound cannot be read.
         """
-        for name, count in (("devices", devices), ("top", top)):
-            if count < 1:
-                raise InputError.at(name, f"{count}", "at least 1")
-        slos = parse_slos(constraints)
-        chosen = configs or self._divisions(model, devices)
-        workload = Workload(isl, osl, Arrival.CLOSED, concurrency=1)
+        devices, top = count("devices", devices), count("top", top)
+        slos = parse_slos(text("constraints", constraints))
+        if isinstance(configs, str | Mapping) or not isinstance(configs, Sequence):
+            raise InputError.at("configs", f"{configs!r}", "a list of configs")
+        chosen = configs or self._divisions(text("model", model), devices)
+        workload = Workload(*_lengths(isl, osl), Arrival.CLOSED, concurrency=1)
         bounded = tuple(slo.name for slo in slos)
-        found = self._predicted(model, platform_name, workload, chosen, CONCURRENCIES, bounded)
+        found = self._predicted(model, platform_name, workload, chosen, 0.0, CONCURRENCIES, bounded)
         means = {name: np.array([one.metrics[name].mean for one in found]) for name in bounded}
         good = [one for one, keeps in zip(found, met(slos, means), strict=True) if keeps and one.feasible]
         within = [one for one in good if one.devices <= devices]
@@ -177,12 +204,14 @@ class Backend:
         platform_name: str,
         workload: Workload,
         configs: Sequence[Config],
+        prefix_tokens: float,
         concurrencies: Sequence[int] = (),
         bounded: tuple[str, ...] = (),
     ) -> list[InferenceSummary]:
         """Of every config, under `workload` or at each concurrency instead of its own."""
-        architecture, hardware = resolve_model(model), platform(platform_name)
-        named = [{self.facts.parameter(name).name: value for name, value in config.items()} for config in configs]
+        architecture, hardware = resolve_model(text("model", model)), platform(text("platform_name", platform_name))
+        reused = shared("prefix_tokens", prefix_tokens, workload.isl or 0.0)
+        named = [self._named(each) for each in configs]
         rows = [config for config in named for _ in concurrencies or (0,)]
         grid = Grid.of([config or {next(iter(self.facts.parameters)): None} for config in rows])
         load = load_of(workload, len(rows))
@@ -191,22 +220,30 @@ class Backend:
         wanted = tuple(dict.fromkeys([*_METRICS, *bounded, *([_PRICE] if hardware.usd_per_hour else [])]))
         needed, fitted = devices_of(grid, self.facts), _model_of(self.store)
         found: list[InferenceSummary] = []
-        for count in np.unique(needed):
-            part = np.flatnonzero(needed == count)
-            target = Target(architecture.name, hardware.name, self.name, int(count), self.version)
-            question = Question(target, architecture, hardware, workload, grid.take(part), fitted.shelf)
+        for size in np.unique(needed):
+            part = np.flatnonzero(needed == size)
+            target = Target(architecture.name, hardware.name, self.name, int(size), self.version)
+            question = Question(target, architecture, hardware, workload, grid.take(part), fitted.shelf, reused)
             answer = fitted.predict(question, wanted, load.take(part))
             account = memory(question.resolve(question.grid, load.take(part)))
             loads = load.amount[part] if concurrencies else None
-            found += summaries([rows[row] for row in part.tolist()], workload, int(count), answer, account, loads)
+            found += summaries([rows[row] for row in part.tolist()], workload, int(size), answer, account, loads)
         return found
+
+    def _named(self, given: Config) -> Config:
+        """A config by the engine's own names."""
+        return {self.facts.parameter(name).name: value for name, value in checked_config("config", given).items()}
+
+
+def _lengths(isl: float, osl: float) -> tuple[float, float]:
+    return number("isl", isl), number("osl", osl)
 
 
 def _model_of(store: Store | None) -> Surrogate:
     return Surrogate.fit({}) if store is None else surrogate(store)
 
 
-def get_backend(name: str, db: Path | None = None) -> BaseBackend:
+def get_backend(name: str, db: str | Path | None = None) -> BaseBackend:
     """The backend of an engine, "vllm" or, for the tables of a version, "vllm:0.24.0".
 
     Args:
@@ -214,9 +251,12 @@ def get_backend(name: str, db: Path | None = None) -> BaseBackend:
         db: the performance database whose tables and results are used; none, where it is not given.
 
     Raises:
-        UnknownNameError: no engine is called so; the sentence lists those there are. FileError: there is no such file.
+        UnknownNameError: no engine is called so; the sentence lists those there are. InputError: an argument is of a
+            wrong type. FileError: there is no such file.
     """
-    if db is not None and not db.exists():
+    if not isinstance(db, str | Path | None):
+        raise InputError.at("db", f"{db!r} is no path", "the file of a performance database")
+    if db is not None and not is_there(Path(db)):
         raise FileError(f"{db}: no such file; expected a performance database")
-    base, _, version = name.partition(":")
-    return Backend(engine(base), version or None, None if db is None else Store(db))
+    base, version = name_and_version(text("name", name))
+    return Backend(engine(base), version, None if db is None else Store(Path(db)))

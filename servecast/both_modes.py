@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from math import ceil, isnan
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from model.disagg.rate_match import FILLED
 from model.disagg.units import POOLS
 from model.load import Load, load_of
 from model.prediction import Estimate, Floats, GridPrediction
+from model.question import analyse
 from perfdb.errors import InputError
+from perfdb.records import Workload
 from perfdb.store import Store
 from servecast.disagg import DisaggAsked, ask, rows_of, terms_of
 from servecast.slo import Slo, met
 from servecast.space import devices_of
 from servecast.whatif import SHOWN, rows_of_grid, surrogate
+
+WAYS = ("agg", "disagg")
+_ALL = 0.99
+"""Share of a rate from which on all of it is served."""
 
 
 def both_modes(asked: DisaggAsked, slos: tuple[Slo, ...], store: Store, most: int | None = None) -> dict[str, Any]:
@@ -44,7 +53,11 @@ def both_modes(asked: DisaggAsked, slos: tuple[Slo, ...], store: Store, most: in
     started = time.process_time()
     pair = ask(asked, store)
     rows = _aggregated(asked, store, asked.sharing.devices)
-    rows += [{"mode": "disagg", **row} for row in rows_of(asked, pair, np.arange(len(pair.answer.feasible)))]
+    is_open = bool(load_of(asked.asked.workload, 1).is_open[0])
+    for row in rows_of(asked, pair, np.arange(len(pair.answer.feasible))):
+        count, busy = row["replicas"], max(row["utilisation"].values())
+        needed = _needed(count, busy, row["gpus"] // count) if is_open else None
+        rows.append({"mode": "disagg", "gpus_needed": needed, **row})
     kept = met(slos, {slo.name: np.array([row[slo.name]["mean"] for row in rows]) for slo in slos}) if slos else None
     for place, row in enumerate(rows):
         row["meets_slo"] = None if kept is None else bool(kept[place])
@@ -54,22 +67,50 @@ def both_modes(asked: DisaggAsked, slos: tuple[Slo, ...], store: Store, most: in
         "rows": rows if most is None else rows[:most],
         "configs": len(rows),
         "slo": [str(slo) for slo in slos],
-        "best": _best(rows),
+        "best": _best(rows, asked.asked.workload),
         **terms_of(pair),
     }
     return {**document, "cpu_s": time.process_time() - started}
 
 
-def _best(rows: list[dict[str, Any]]) -> dict[str, float | None]:
+def _best(rows: list[dict[str, Any]], workload: Workload) -> dict[str, Any]:
     """The most output tokens/s per device there is (also of those left over) of either way that fits and keeps the
-    bounds, and their ratio."""
-    found: dict[str, float | None] = {}
-    for mode in ("agg", "disagg"):
-        good = (row for row in rows if row["mode"] == mode and row["feasible"] and row["meets_slo"] is not False)
-        values = [row["output_tps"]["mean"] / (row["gpus"] + row["left_over"]) for row in good]
-        found[mode] = max(values, default=None)
-    agg, disagg = found["agg"], found["disagg"]
+    bounds, and their ratio; where both carry a given rate that says nothing, and "carried" holds of either way the
+    fewest devices that do and the least of their e2e_s."""
+    good = {mode: [row for row in rows if row["mode"] == mode and _is_good(row)] for mode in WAYS}
+    found: dict[str, Any] = {
+        mode: max((row["output_tps"]["mean"] / (row["gpus"] + row["left_over"]) for row in good[mode]), default=None)
+        for mode in WAYS
+    }
+    carry = {mode: [row for row in good[mode] if _carries(row, workload)] for mode in WAYS}
+    if all(carry.values()):
+        return {**found, "ratio": None, "carried": {mode: _cheapest(carry[mode]) for mode in WAYS}}
+    agg, disagg = (found[mode] for mode in WAYS)
     return {**found, "ratio": None if agg is None or disagg is None else disagg / agg}
+
+
+def _is_good(row: Mapping[str, Any]) -> bool:
+    return bool(row["feasible"]) and row["meets_slo"] is not False
+
+
+def _carries(row: Mapping[str, Any], workload: Workload) -> bool:
+    """Whether requests come at a rate of their own, and all of them are served."""
+    wanted = (workload.request_rate or 0.0) * (workload.osl or 0.0)
+    return row["gpus_needed"] is not None and row["output_tps"]["mean"] >= _ALL * wanted
+
+
+def _cheapest(rows: list[dict[str, Any]]) -> dict[str, float]:
+    least: int = min(row["gpus_needed"] for row in rows)
+    return {
+        "gpus_needed": least,
+        "e2e_s": min(row["e2e_s"]["mean"] for row in rows if row["gpus_needed"] == least),
+        "shortest_e2e_s": min(row["e2e_s"]["mean"] for row in rows),
+    }
+
+
+def _needed(count: int, busy: float, size: int) -> int:
+    """Devices of the fewest of `count` replicas of `size` devices that carry what keeps all of them so `busy`."""
+    return min(max(ceil(count * busy / FILLED), 1), max(count, 1)) * size
 
 
 def _aggregated(asked: DisaggAsked, store: Store, there: int) -> list[dict[str, Any]]:
@@ -82,13 +123,17 @@ def _aggregated(asked: DisaggAsked, store: Store, there: int) -> list[dict[str, 
         size = devices_of(part.grid, question.facts)
         load, replicas, worth = _share(load_of(part.workload, len(size)), there // size, asked.sharing.efficiency)
         answer = _together(model.predict(part, SHOWN, load), worth, worth / np.maximum(replicas, 1))
+        analysis = analyse(replace(part, shelf=model.shelf), load=load)
+        busy = np.where(load.is_open, analysis.serving.utilisation, np.nan).tolist()
         rows = rows_of_grid(answer, part.grid if plain else None, np.arange(len(size)))
-        for place, row, taken, count in zip(places.tolist(), rows, size.tolist(), replicas.tolist(), strict=True):
+        columns = places.tolist(), rows, size.tolist(), replicas.tolist()
+        for at, (place, row, taken, count) in enumerate(zip(*columns, strict=True)):
             lacks = None if count else f"takes {taken} devices, there are {there}"
             fits = {"feasible": row["feasible"] and count > 0, "reason": lacks or row["reason"]}
             used = count * taken
             own = {"mode": "agg", "platform": part.platform.name, "replicas": count, "gpus": used}
-            found[place] = {**own, "left_over": there - used, **row, **fits}
+            least = None if isnan(busy[at]) else _needed(count, busy[at], taken)
+            found[place] = {**own, "left_over": there - used, "gpus_needed": least, **row, **fits}
     return [found[place] for place in range(len(grid))]
 
 

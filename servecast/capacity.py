@@ -106,12 +106,26 @@ def _curves(question: CapacityQuestion, grid: Grid, store: Store) -> Iterator[tu
 
 
 def _bracket(question: CapacityQuestion, curve: Curve) -> Bracket:
+    """Where bounds that more load breaks still hold; those that it helps to keep must hold there."""
+    slos = [tuple(slo for slo in question.slos if _is_helped(slo) == helped) for helped in (False, True)]
+
     def meets(loads: Floats) -> Bools:
         answers = curve.at(loads)
-        return met(question.slos, answers.metrics) & answers.feasible & (answers.served >= KEEPS_UP)
+        keeps = met(slos[0], answers.metrics) if slos[0] else np.ones(len(loads), dtype=bool)
+        return keeps & answers.feasible & (answers.served >= KEEPS_UP)
 
     rungs = RATES if question.is_rate else LEVELS
-    return largest_good(meets, len(curve.devices), rungs, TOLERANCE, is_whole=not question.is_rate)
+    found = largest_good(meets, len(curve.devices), rungs, TOLERANCE, is_whole=not question.is_rate)
+    if not slos[1]:
+        return found
+    kept = met(slos[1], curve.at(np.maximum(found.low, rungs[0])).metrics)
+    # what is still too little at the most load that the others allow is too little everywhere
+    return replace(found, low=np.where(kept, found.low, 0.0), high=np.where(kept, found.high, found.low))
+
+
+def _is_helped(slo: Slo) -> bool:
+    """Whether more load helps to keep a bound: tokens/s of a whole server, and what a token costs."""
+    return slo.name == "cost_per_mtok" or (slo.is_floor and not slo.name.endswith("_per_user"))
 
 
 def _rows(
@@ -119,7 +133,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     least = RATES[0] if question.is_rate else LEVELS[0]
     good = curve.at(np.maximum(found.low, least))
-    bad = curve.at(np.where(np.isinf(found.high), np.maximum(found.low, least), found.high))
+    bad = curve.at(np.where(np.isinf(found.high), np.maximum(found.low, least), np.maximum(found.high, least)))
     return [
         {
             "config": dict(config),

@@ -2,25 +2,53 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from model.architecture import resolve_model
 from model.steps.layers import Attention, Call, LatentAttention, Mixture, Product, Sharding, calls
-from perfdb.errors import InputError
+from perfdb.errors import BudgetError, InputError
+from perfdb.facts.local import usable_cores
+from perfdb.facts.platforms import canonical_platform, platform
 from perfdb.operations import canonical_dtype
-from runner.collect.cases import Case, Grid, HeadShape, Shape
+from runner.collect.cases import Case, Grid, HeadShape, Shape, grid_named
 from runner.collect.journal import Timed
 from runner.collect.method import spread_text
 from runner.collect.run import Collected, Progress
 from servecast.budget import Budget, Unit
+from servecast.options import typed_list
 from servecast.output import note, print_table, seconds_text
 
 _EVERY_S = 5.0
+_SHARES = "1,2,4,8"
 _QUANTILES = {"p50": 0.5, "p90": 0.9}
+
+
+def shapes_of(device: str, grid: str, models: str | None, tp: str | None) -> Grid:
+    """The shapes of a named grid, or with its lengths those of models: "a,b" and on how many devices each, "1,2".
+
+    Raises:
+        UnknownNameError, FileError, ModelError: there is no such grid, or a model cannot be described.
+        InputError: a name is empty, a number of devices is none, or such numbers stand without models.
+    """
+    shapes = grid_named(device, grid)
+    if models is None:
+        if tp is not None:
+            raise InputError.at("--tp", "no --models beside it", "both, or neither")
+        return shapes
+    names = [name.strip() for name in models.split(",")]
+    if "" in names:
+        raise InputError.at("--models", f"{models!r} holds an empty name", "names with commas between")
+    given = typed_list(tp or _SHARES, "--tp")
+    shares = [each for each in given if isinstance(each, int) and not isinstance(each, bool)]
+    if len(shares) < len(given):
+        raise InputError.at("--tp", repr(tp), f"numbers of devices, such as {_SHARES}")
+    return with_models(shapes, names, shares)
 
 
 def with_models(grid: Grid, models: Sequence[str], shares: Sequence[int]) -> Grid:
@@ -90,14 +118,47 @@ def seconds_of(budget: str | None) -> float:
     """ "10m" -> 600; infinite where nothing is said.
 
     Raises:
-        BudgetError: it cannot be read. InputError: it is no time.
+        InputError: it is no time.
     """
     if budget is None:
         return float("inf")
-    cap = Budget.parse(budget)
-    if cap.unit is not Unit.SECONDS:
-        raise InputError.at("--budget", f"{budget} is no time", "one such as 90s, 10m or 2h")
+    try:
+        cap = Budget.parse(budget)
+    except BudgetError:
+        cap = None
+    if cap is None or cap.unit is not Unit.SECONDS:
+        raise InputError.at("--budget", f"{budget!r} is no time", "one such as 90s, 10m or 2h")
     return cap.amount
+
+
+def check_places(device: str, out: Path, python: str, name: str | None) -> None:
+    """Refuse a folder, an interpreter or a platform's name that cannot be meant, before anything is measured.
+
+    Raises:
+        InputError: one is empty, or the name is that of a device of another kind.
+    """
+    for flag, value, right in (
+        ("--out", out.name, "a folder of its own"),
+        ("--python", python.strip(), "an interpreter"),
+        ("--platform", "local" if name is None else name.strip(), "a name"),
+    ):
+        if not value:
+            raise InputError.at(flag, "it is empty", right)
+    known = None if name is None else canonical_platform(name)[0]
+    if known is not None and (platform(known).kind == "cpu") != (device == "cpu"):
+        raise InputError.at("--platform", f"{known} is no {device.upper()} device", "the name of the one that is timed")
+
+
+def threads_of(asked: int | None) -> int:
+    """Threads of the host: as many as asked for, else one per core.
+
+    Raises:
+        InputError: there are fewer processors than that: threads would take turns, and be timed at waiting.
+    """
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if asked is not None and asked > there:
+        raise InputError.at("--threads", f"{asked}", f"1 to {there}, as many as there are processors to use")
+    return asked or max(int(usable_cores()), 1)
 
 
 def watch() -> Progress:
@@ -129,6 +190,7 @@ def document_of(found: Collected) -> dict[str, Any]:
         "refused": sum(each.error is not None for each in found.timed),
         "missing": found.missing,
         "new": found.new,
+        "repeats": found.repeats,
         "seconds": found.seconds,
         "spread": {name: float(quantile(spreads, q)) for name, q in _QUANTILES.items()} if spreads else None,
     }
@@ -146,7 +208,8 @@ def say_collected(found: Collected) -> None:
         rows.append([op, dtype, len(spreads), refused, f"{median(spreads):.1%}" if spreads else "-"])
     print_table(["operation", "dtype", "measured", "refused", "median spread"], rows)
     if spreads := _spreads(found.timed):
-        print(f"{found.new} new in {seconds_text(found.seconds)}; {spread_text(spreads)}")
+        again = f" and {found.repeats} measured again" if found.repeats else ""
+        print(f"{found.new} new{again} in {seconds_text(found.seconds)}; {spread_text(spreads)}")
     if found.missing:
         print(f"{found.missing} of {found.cases} cases are left; the same command goes on from there")
 

@@ -19,7 +19,7 @@ from perfdb.facts.platforms import platform
 from perfdb.records import Grid, Provenance, Scalar, Target
 from perfdb.store import Store
 from search.space import MOST_CONFIGS
-from servecast.whatif import SHOWN, WhatIf, intervals, surrogate
+from servecast.whatif import SHOWN, WhatIf, intervals, own_names, surrogate, unseen_parameters
 
 if TYPE_CHECKING:
     from model.disagg.answer import Answer, Asked
@@ -44,19 +44,18 @@ class DisaggAsked:
         """The question of one pool: its parameters and its platform, of one worker.
 
         Raises:
-            UnknownNameError: the engine has no such parameter.
+            UnknownNameError: the engine has no such parameter. InputError: two names mean the same one.
         """
-        facts = self.asked.facts
-        own: dict[str, tuple[Scalar, ...]] = {}
-        for mine in (False, True):
-            for text, values in self.asked.sets.items():
-                of, dot, parameter = text.rpartition(".")
-                if dot and of not in POOLS:
-                    raise UnknownNameError.of("pool", of, POOLS)
-                if bool(dot) == mine and of in {"", name} and parameter != WORKERS:
-                    own[facts.parameter(parameter).name] = values
+        given: dict[bool, dict[str, tuple[Scalar, ...]]] = {False: {}, True: {}}
+        for text, values in self.asked.sets.items():
+            of, dot, parameter = text.rpartition(".")
+            if dot and of not in POOLS:
+                raise UnknownNameError.of("pool", of, POOLS)
+            if of in {"", name} and parameter != WORKERS:
+                given[bool(dot)][parameter] = values
+        own = {key: values for mine in given.values() for key, values in own_names(self.asked.facts, mine).items()}
         place = self.decode_platform if name == "decode" else None
-        return replace(self.asked, sets=own, platform=place or self.asked.platform, devices=None)
+        return replace(self.asked, sets=own, platform=self.asked.platform if place is None else place, devices=None)
 
     def workers(self, name: str) -> tuple[int, ...]:
         """The numbers of workers of a pool that are asked for; a single 0 where they are to match.
@@ -92,7 +91,7 @@ class Pair:
     @property
     def warnings(self) -> list[str]:
         """What stands in for operations that were not measured."""
-        return sorted({*self.said, *self.answer.warnings})
+        return sorted(self.said)
 
 
 def ask(asked: DisaggAsked, store: Store) -> Pair:
@@ -116,7 +115,8 @@ def ask(asked: DisaggAsked, store: Store) -> Pair:
     question = Asked(prefill, decode, Deployments(*places[:2], *counts), asked.sharing)
     with listening() as said:
         answer = disaggregated(question, model.lessons(decode))
-    return Pair(question, answer, frozenset(said))
+    unseen = {text for name in POOLS for text in unseen_parameters(asked.asked.facts, asked.pool(name).sets)}
+    return Pair(question, answer, frozenset({*said, *unseen}))
 
 
 def _question(asked: WhatIf, shelf: Shelf) -> Question:

@@ -52,8 +52,7 @@ def read_document(path: Path, what: str) -> object:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise FileError(f"{path}: cannot be read ({reason}); expected {what} in YAML or JSON") from None
+        raise FileError.unreadable(path, error, f"{what} in YAML or JSON") from None
     return _parse_text(text, path)
 
 

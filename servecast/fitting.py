@@ -14,7 +14,7 @@ from model.simulate.reuse import opening, reuse_of, with_conversations
 from model.simulate.trace import Trace
 from model.simulate.trace_files import read_trace
 from servecast.output import cell_text, print_table
-from servecast.workloads import workload_document, write_workload
+from servecast.workloads import workload_document, workload_text, write_workload
 
 _LEVELS = (50, 90, 99)
 
@@ -47,6 +47,8 @@ def described(trace: Trace) -> dict[str, Any]:
             "mean_turns": len(trace) / int(opens.sum()),
             "mean_think_s": float(trace.turns.think_s[~opens].mean()),
             "added_tokens": _spread(added),
+            "first_turns": {"input_tokens": _spread(added[opens]), "output_tokens": _spread(trace.output[opens])},
+            "later_turns": {"input_tokens": _spread(added[~opens]), "output_tokens": _spread(trace.output[~opens])},
         },
     }  # fmt: skip
 
@@ -99,14 +101,16 @@ def _correlation(one: npt.NDArray[np.int64], two: npt.NDArray[np.int64]) -> floa
 def say_fit(answer: Mapping[str, Any], out: Path | None) -> None:
     """The lengths as a table, a line for each of the rest, and the workload."""
     names = ("input_tokens", "output_tokens")
-    print_table(["", *answer[names[0]]], [[name, *answer[name].values()] for name in names])
+    rows = [[name, *answer[name].values()] for name in names]
+    talk = answer["conversations"] or {}
+    for turns in ("first_turns", "later_turns"):
+        rows += [
+            [f"{turns.replace('_', ' ')}: {name}", *spread.values()] for name, spread in talk.get(turns, {}).items()
+        ]
+    print_table(["", *answer[names[0]]], rows)
     for name in ("arrivals", "prefixes", "conversations"):
         found = answer[name]
         if found is not None:
             said = (f"{key} {cell_text(value)}" for key, value in found.items() if not isinstance(value, dict))
             print(f"{name}: {', '.join(said)}")
-    if out is not None:
-        print(f"Written: {out}")
-    else:
-        for name, value in answer["workload"].items():
-            print(f"{name}: {value}")
+    print(f"Written: {out}" if out is not None else workload_text(answer["workload"]).rstrip())

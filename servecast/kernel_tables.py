@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from model.tables.shelf import NO_TABLES, Shelf
-from perfdb.facts.engines import kernels_of
+from perfdb.facts.engines import kernels_of, name_and_version
 from perfdb.facts.platforms import PlatformFacts, platform
 
 if TYPE_CHECKING:
@@ -36,5 +36,5 @@ def tables_named(platform_name: str, engine_text: str, store: Store) -> Tables:
     Raises:
         UnknownNameError: the platform or engine is not known.
     """
-    name, _, version = engine_text.partition(":")
-    return tables_of(platform(platform_name), kernels_of(name), version or None, store)
+    name, version = name_and_version(engine_text)
+    return tables_of(platform(platform_name), kernels_of(name), version, store)

@@ -30,7 +30,9 @@ class Mode:
     slos: tuple[Slo, ...] = ()
 
 
-def mode_of(name: str, devices: int | None, given: Mapping[str, float | None], decode: str | None, slo: str) -> Mode:
+def mode_of(
+    name: str, devices: int | None, given: Mapping[str, float | None], decode: str | None, slo: str | None
+) -> Mode:
     """The mode with its flags: `given` are `efficiency`, `router_limit` (requests/s) and `link` (GB/s).
 
     Raises:
@@ -39,10 +41,10 @@ def mode_of(name: str, devices: int | None, given: Mapping[str, float | None], d
     if name not in MODES:
         raise UnknownNameError.of("mode", name, MODES)
     flags = {flag: value for flag, value in given.items() if value is not None}
-    if slo and name != "both":
+    if slo is not None and name != "both":
         raise InputError.at("--slo", f"beside --mode {name}", "--mode both, or servecast capacity")
     if name == "agg":
-        wrong = [f"--{flag.replace('_', '-')}" for flag in flags] + (["--decode"] if decode else [])
+        wrong = [f"--{flag.replace('_', '-')}" for flag in flags] + (["--decode"] if decode is not None else [])
         if wrong:
             raise InputError.at(wrong[0], "beside --mode agg", "--mode disagg or both")
         return Mode(name)
@@ -55,7 +57,7 @@ def mode_of(name: str, devices: int | None, given: Mapping[str, float | None], d
             raise InputError.at(f"--{flag.replace('_', '-')}", f"{value}", f"a number above 0 and up to {most:g}")
     if "link" in flags:
         flags["link"] *= 1e9
-    return Mode(name, Sharing(devices, **flags), decode, parse_slos(slo) if slo else ())
+    return Mode(name, Sharing(devices, **flags), decode, parse_slos(slo) if slo is not None else ())
 
 
 def answer_in_mode(asked: WhatIf, store: Store, mode: Mode, explained: bool, most: int | None) -> Told:

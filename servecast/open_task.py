@@ -9,6 +9,7 @@ from perfdb.facts.engines import engine
 from perfdb.store import Store
 from search.strategies import strategy
 from servecast.context import context_of
+from servecast.output import note
 from servecast.space import devices_of, task_space
 from servecast.task_file import load_task
 from servecast.tuning import Tuning
@@ -30,5 +31,8 @@ def open_tuning(path: Path, store: Store) -> Tuning:
         context = context_of(task, path.resolve().parent, logs, devices)
     except InputError as error:
         raise type(error)(f"{path}: {error}") from None
+    strange = [name for name in task.space if name not in engine(task.engine).parameters]
+    if strange and task.replay is None:
+        note(f"{path}: {', '.join(strange)}: no parameter of {task.engine} known here; only runs tell what it does")
     run_id = store.open_run(task.name, task.key(), task.model_dump(mode="json"))
     return Tuning(task, context, store, run_id, space)

@@ -103,7 +103,7 @@ def read_questions(path: Path) -> Questions:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FileError(f"{path}: cannot be read ({error}); expected a CSV of op, dtype, a1 .. a6") from error
+        raise FileError.unreadable(path, error, "a CSV of op, dtype, a1 .. a6") from error
     if not rows or not {"op", "dtype", "a1"} <= set(rows[0]):
         raise FileError(f"{path}: no rows of op, dtype, a1 .. a6; expected a header and one operation a row")
     groups: dict[Group, list[int]] = {}

@@ -25,10 +25,16 @@ Sets = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="A 
 
 
 def open_store(path: Path, wait_s: float) -> Store:
-    """The database at `path`; nothing is created before something is written."""
+    """The database at `path`; nothing is created before something is written.
+
+    Raises:
+        InputError: the path is empty.
+    """
     from perfdb.store import Store
     from servecast.output import note
 
+    if not path.name:
+        raise InputError.at("--db", f"{str(path)!r} names no file", "the path of a database")
     return Store(path, wait_s=wait_s, on_wait=note)
 
 

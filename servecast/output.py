@@ -71,12 +71,27 @@ def _print_folded(names: Sequence[str], texts: Sequence[Sequence[str]], right: S
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(markup=False, highlight=False)
+    columns = list(zip(names, *texts, strict=True))
+    widths = folded_widths(columns, console.width - 2 * (len(columns) - 1))
     table = Table(box=None, pad_edge=False)
-    for name, is_right in zip(names, right, strict=True):
-        table.add_column(name, justify="right" if is_right else "left", overflow="fold")
+    for name, is_right, width in zip(names, right, widths, strict=True):
+        table.add_column(name, justify="right" if is_right else "left", overflow="fold", width=width)
     for row in texts:
         table.add_row(*row)
-    Console(markup=False, highlight=False).print(table)
+    console.print(table)
+
+
+def folded_widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Characters of each column, `room` in all: only the widest are folded, and at blanks as far as that goes."""
+    whole = [max(1, *map(len, column)) for column in columns]
+    words = [max(len(word) for text in column for word in (text.split() or [""])) for column in columns]
+    for least in (words, [1] * len(words)):
+        for most in range(max(whole), 0, -1):
+            widths = [min(full, max(most, word)) for full, word in zip(whole, least, strict=True)]
+            if sum(widths) <= room:
+                return widths
+    return [1] * len(columns)
 
 
 def cell_text(cell: object) -> str:
@@ -97,8 +112,8 @@ def _is_number(text: str) -> bool:
 
 
 def config_text(config: Mapping[str, object]) -> str:
-    """A config on one line: name=value, in its own order."""
-    return " ".join(f"{name}={_value_text(value)}" for name, value in config.items())
+    """A config on one line: name=value, in its own order; one that sets nothing is "defaults"."""
+    return " ".join(f"{name}={_value_text(value)}" for name, value in config.items()) or "defaults"
 
 
 def _value_text(value: object) -> str:

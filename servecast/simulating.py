@@ -16,7 +16,7 @@ from model.memory import memory
 from model.question import Question
 from model.tables.said import listening
 from perfdb.errors import FileError, InputError
-from perfdb.facts.engines import engine
+from perfdb.facts.engines import engine, name_and_version
 from perfdb.facts.platforms import platform
 from perfdb.lengths import Lengths
 from perfdb.records import Arrival, Grid, Scalar, Target, Workload
@@ -32,8 +32,16 @@ if TYPE_CHECKING:
     from model.simulate.traffic import Traffic
     from model.tables.library import Tables
     from perfdb.store import Store
+    from servecast.modes import Mode
 
 
+_STEPS: Mapping[str, str] = {
+    "sglang": "in one step some may compute prompts while others decode",
+    "trtllm": "its scheduler's rules are not known",
+}
+_UNLIKE = "only some of them wait for each other"
+"""Why ranks that share experts are not simulated."""
+COMPILING = "compiling the simulator, once"
 _MOST: Mapping[str, int] = {"max_num_batched_tokens": 1 << 22, "max_num_seqs": 1 << 16}
 
 
@@ -52,24 +60,50 @@ class Simulation:
     store: Store | None = None
 
 
+def served(asked: Simulation, mode: Mode) -> dict[str, Any]:
+    """Serve the requests by one server, or by two pools; returns the document of the command.
+
+    Raises:
+        InputError: a parameter, the load, the mode or a request cannot be served. FileError: the trace cannot be read.
+        UnknownNameError: the model, platform, engine or a parameter is not known.
+    """
+    if mode.name == "agg":
+        return simulate(asked)
+    if mode.sharing is None or mode.name != "disagg":
+        raise InputError.at(
+            f"--mode {mode.name}", "simulate serves one deployment", "agg or disagg; whatif compares both"
+        )
+    from servecast.disagg import DisaggAsked
+    from servecast.pool_server import pool_server
+    from servecast.whatif import WhatIf
+
+    trace = _trace_of(asked)
+    sets = {name: (value,) for name, value in asked.sets.items()}
+    question = WhatIf(asked.model, asked.platform, asked.engine, Workload(), sets)
+    return pool_server(DisaggAsked(question, mode.decode, mode.sharing), trace, asked.store).serve(trace)
+
+
 def simulate(asked: Simulation) -> dict[str, Any]:
-    """Serve the requests; returns the document of the command.
+    """Serve the requests by one server; returns the document of the command.
 
     Raises:
         InputError: a parameter, the load or a request cannot be served. FileError: the trace cannot be read.
         UnknownNameError: the model, platform, engine or a parameter is not known.
     """
+    trace = _trace_of(asked)
+    server = server_of(asked.model, asked.platform, asked.engine, asked.sets, trace, asked.store)
+    return server.serve(trace)
+
+
+def _trace_of(asked: Simulation) -> Trace:
     from model.simulate.trace_files import read_trace
     from model.simulate.traffic import sampled
 
     if asked.trace is not None:
-        trace = read_trace(asked.trace)
-    elif asked.workload is not None:
-        trace = sampled(asked.workload, asked.requests, asked.seed)
-    else:
+        return read_trace(asked.trace)
+    if asked.workload is None:
         raise InputError.at("load", "neither a trace nor a scenario", "one of them")
-    server = server_of(asked.model, asked.platform, asked.engine, asked.sets, trace, asked.store)
-    return server.serve(trace)
+    return sampled(asked.workload, asked.requests, asked.seed)
 
 
 @dataclass(frozen=True)
@@ -98,9 +132,15 @@ class Server:
         Raises:
             InputError: a request cannot be served.
         """
+        from model.compiled import is_kept
+        from model.simulate.engine import engine_settings
+        from model.simulate.replicas import kernel_of
         from model.simulate.run import summary
         from model.steps.overheads import overheads
 
+        if not is_kept(kernel_of(trace, engine_settings(self.points, self.config, trace), self.replicas)):
+            note(COMPILING)
+            self.run(trace.first())
         started, added = time.process_time(), overheads(self.points.engine.name)
         run = self.run(trace)
         answer = summary(run, added.request_s, added.token_s)
@@ -121,16 +161,16 @@ def server_of(
     """
     from model.simulate.engine import scheduled_by
 
-    name, _, version = by.partition(":")
+    name, version = name_and_version(by)
     facts = engine(name)
     config = {facts.parameter(name).name: value for name, value in sets.items()}
     grid = Grid.of([config or {next(iter(facts.parameters)): None}])
     hardware, architecture = platform(on), resolve_model(model)
     mean = Workload(isl=float(trace.prompt.mean()), osl=float(trace.output.mean()), concurrency=1)
-    target = Target(architecture.name, hardware.name, facts.name, int(devices_of(grid, facts)[0]))
+    target = Target(architecture.name, hardware.name, facts.name, int(devices_of(grid, facts)[0]), version)
     points = Question(target, architecture, hardware, mean, grid).resolve(grid, load_of(mean, 1))
     _check(points)
-    tables = tables_of(hardware, facts.name, version or None, store)
+    tables = tables_of(hardware, facts.name, version, store)
     with listening() as said:
         replicas = _replicas(points, tables)
     return Server(points, config, replicas, (*scheduled_by(facts.name), *sorted(said)))
@@ -155,20 +195,36 @@ def _check(points: Points) -> None:
     undivided = why_undivided(points, memory(points), 0)
     if undivided:
         raise InputError(undivided)
-    if points.draft_tokens[0] > 0:
-        what = "speculative decoding is not simulated"
-        raise InputError.at(f"{points.draft_tokens[0]:.0f} drafted tokens", what, "none; whatif answers for them")
-    sharing, name = points.attention_dp[0], points.engine.name
-    if sharing > 1 and (name != "vllm" or points.dp[0] != sharing):
-        what = f"{points.dp[0]:.0f} ranks of {name} of which {sharing:.0f} share experts"
-        raise InputError.at("dp", what, "vllm, whose ranks all do; whatif answers for others")
-    if points.pp[0] > 1 and (sharing > 1 or name == "sglang"):
-        what = "pipelines of SGLang, or whose ranks share experts, are not simulated"
-        raise InputError.at(f"pp {points.pp[0]:.0f}", what, "pp 1; whatif answers for them")
+    if points.draft_tokens[0] > 0 and points.pp[0] > 1:
+        what = "speculative decoding in a pipeline is not simulated"
+        raise InputError.at(f"{points.draft_tokens[0]:.0f} drafted tokens", what, "pp 1; whatif answers for both")
+    _check_ranks(points)
+    check_sizes(points)
+
+
+def check_sizes(points: Points) -> None:
+    """Refuse flags that no server takes and whose tables would fill the memory.
+
+    Raises:
+        InputError: one is too large.
+    """
     for name, most in _MOST.items():
         value = float(getattr(points, name)[0])
         if value > most:
             raise InputError.at(f"{name} {value:.0f}", "more than any server takes", f"at most {most:,}")
+
+
+def _check_ranks(points: Points) -> None:
+    sharing, name = points.attention_dp[0], points.engine.name
+    if sharing > 1 and (name != "vllm" or points.dp[0] != sharing):
+        what = f"{points.dp[0]:.0f} ranks of {name} of which {sharing:.0f} share experts: {_STEPS.get(name, _UNLIKE)}"
+        raise InputError.at("dp", what, "vllm, whose ranks all do; whatif answers for others")
+    if points.pp[0] > 1 and name == "sglang":
+        what = "pipelines of SGLang are not simulated: each stage has a running batch of its own over one cache"
+        raise InputError.at(f"pp {points.pp[0]:.0f}", what, "pp 1; whatif answers for them")
+    if points.pp[0] > 1 and sharing > 1:
+        what = "pipelines whose ranks share experts are not simulated: every stage would wait for all ranks"
+        raise InputError.at(f"pp {points.pp[0]:.0f}", what, "pp 1; whatif answers for them")
 
 
 def scenario_of(text: str, rate: float | None, concurrency: int | None) -> Workload:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,12 +125,24 @@ def _parameters(task: TaskSpec, facts: EngineFacts) -> tuple[Parameter, ...]:
         declared = facts.parameters.get(name)
         if declared is None and facts.launches and task.replay is None:
             raise UnknownNameError.of(f"parameter of {facts.name}", name, facts.parameters)
+        if declared is None and task.replay is None:
+            _check_spelling(name, facts)
         own = declared.applied if declared else Applied.RESTART
         applied = spec.applied or own
         if applied is Applied.LIVE and own is not Applied.LIVE:
             raise InputError.at(f"space.{name}.applied", f"{facts.name} cannot change {name} while it runs", own.value)
         parameters.append(Parameter(name, tuple(spec.values), applied))
     return tuple(parameters)
+
+
+def _check_spelling(name: str, facts: EngineFacts) -> None:
+    """Refuse another word for a parameter that is known: the model would not see it, and the engine not take it.
+
+    Other names are those of flags that the model knows nothing of; runs teach what they do.
+    """
+    with suppress(UnknownNameError):
+        known = facts.parameter(name).name
+        raise InputError.at(f"space.{name}", f"{facts.name} calls it {known}", known)
 
 
 def baseline_of(task: TaskSpec, facts: EngineFacts) -> Config | None:

@@ -23,6 +23,7 @@ from perfdb.metrics import METRICS, Direction, Statistic
 from perfdb.records import Arrival, Workload, content_key
 from search.objective import Objective
 from servecast.budget import Budget
+from servecast.mixes import PartSpec, mixed
 
 Value = bool | int | float | str | None
 """A parameter's value; the order keeps true a bool and 1 an integer."""
@@ -127,11 +128,12 @@ def _listed(given: object) -> object:
 
 
 class LoadSpec(_Strict):
-    """The operating points: one scenario, and one load or several. Lengths in tokens, rates in requests/s."""
+    """The operating points: lengths or a mix of them, and one load or several. In tokens and requests/s."""
 
     isl: Annotated[float, Field(gt=0)] | None = None
     osl: Annotated[float, Field(gt=0)] | None = None
     lengths: str | None = None
+    mix: Annotated[list[PartSpec], Field(min_length=1)] | None = None
     arrival: Arrival = Arrival.CLOSED
     concurrency: Annotated[list[Annotated[int, Field(gt=0)]], BeforeValidator(_listed)] | None = None
     request_rate: Annotated[list[Annotated[float, Field(gt=0)]], BeforeValidator(_listed)] | None = None
@@ -140,8 +142,7 @@ class LoadSpec(_Strict):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.lengths is None and (self.isl is None or self.osl is None):
-            raise ValueError("no lengths; give isl and osl, or lengths such as D(96,24)")
+        self._one_kind_of_lengths()
         if self.arrival is Arrival.BATCH:
             raise ValueError(
                 "a server is measured with arrival closed, poisson or constant; batch is for imported results"
@@ -151,6 +152,16 @@ class LoadSpec(_Strict):
         except InputError as error:
             raise ValueError(str(error)) from None
         return self
+
+    def _one_kind_of_lengths(self) -> None:
+        both = {"isl": self.isl, "osl": self.osl}
+        given = [name for name, value in both.items() if value is not None]
+        shapes = [name for name in ("lengths", "mix") if getattr(self, name) is not None]
+        if len(shapes) > 1 or (shapes and given):
+            raise ValueError(f"{' and '.join([*given, *shapes])} stand together; expected isl and osl, lengths, or mix")
+        if not shapes and len(given) < 2:
+            lacks = f"{given[0]} alone" if given else "no lengths"
+            raise ValueError(f"{lacks}; give isl and osl, lengths such as D(96,24), or a mix of lengths")
 
     @model_validator(mode="after")
     def _one_kind_of_load(self) -> Self:
@@ -168,7 +179,13 @@ class LoadSpec(_Strict):
 
     def distribution(self) -> Lengths:
         """The lengths of the requests."""
-        return Lengths.parse(self.lengths or f"D({self.isl:g},{self.osl:g})")
+        return Lengths.parse(self._notation) if self.mix is None else mixed(self.mix)
+
+    @property
+    def _notation(self) -> str:
+        if self.mix is not None:
+            return str(mixed(self.mix))
+        return self.lengths or f"D({self.isl:.12g},{self.osl:.12g})"
 
     def workloads(self) -> tuple[Workload, ...]:
         """One `Workload` per load, in the order given."""
@@ -184,7 +201,7 @@ class LoadSpec(_Strict):
                 isl=lengths.isl,
                 osl=lengths.osl,
                 arrival=self.arrival,
-                lengths=self.lengths or f"D({self.isl:g},{self.osl:g})",
+                lengths=self._notation,
                 requests=self.requests,
                 warmup_requests=self.warmup_requests,
                 client="servecast",
@@ -253,7 +270,10 @@ class TaskSpec(_Strict):
     def key(self) -> str:
         """Identity of the run: everything but the budget and the clock limits, so that a larger budget goes on."""
         apart = {"budget", "stop_early", "launch_timeout_s", "run_timeout_s"}
-        return content_key(self.model_dump(mode="json", exclude=apart))
+        said = self.model_dump(mode="json", exclude=apart)
+        if self.load.mix is None:  # what no task said before mixes came must not make other runs of them
+            del said["load"]["mix"]
+        return content_key(said)
 
     def budget_cap(self) -> Budget:
         """The task's own budget."""

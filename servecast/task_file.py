@@ -35,9 +35,22 @@ def load_task(path: Path) -> TaskSpec:
     """
     given = read_document(path, "a task file")
     load = given.get("load") if isinstance(given, dict) else None
-    if isinstance(given, dict) and isinstance(load, dict) and "workload" in load:
-        given = {**given, "load": _with_workload(load, path)}
+    if isinstance(given, dict) and isinstance(load, dict):
+        given = {**given, "load": _without_files(load, path)}
     return parse_task(given, str(path))
+
+
+def _without_files(load: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """A task's load with what the workload files say that it or its mix names."""
+    if "workload" in load:
+        return _with_workload(load, path)
+    if "mix" not in load:
+        return load
+    from servecast.mixes import without_files
+    from servecast.workloads import lengths_in
+
+    parts = without_files(load["mix"], f"{path}: load.mix", lambda name: lengths_in(path.parent / name))
+    return {**load, "mix": parts}
 
 
 def _with_workload(load: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -47,7 +60,7 @@ def _with_workload(load: Mapping[str, Any], path: Path) -> dict[str, Any]:
     where, name = f"{path}: load.workload", load["workload"]
     if not isinstance(name, str):
         raise InputError.at(where, f"{name!r} is no path", "a workload file, relative to the task's folder")
-    twice = [field for field in ("lengths", "isl", "osl") if field in load]
+    twice = [field for field in ("lengths", "mix", "isl", "osl") if field in load]
     if twice:
         raise InputError.at(where, f"{', '.join(twice)} beside it", "one of both")
     traffic = read_workload(path.parent / name)

@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from model.architecture import resolve_model
+from model.knobs import ROLES
 from model.prediction import Estimate, GridPrediction
 from model.question import Question, analyse
 from model.surrogate import Surrogate
 from model.tables.said import listening
 from perfdb.errors import InputError
-from perfdb.facts.engines import EngineFacts, engine
+from perfdb.facts.engines import EngineFacts, engine, name_and_version
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid, Scalar, Target, Workload
 from perfdb.store import Store
@@ -26,6 +27,7 @@ from search.space import ConfigSpace, Parameter
 from servecast.kernel_tables import shelf_of
 from servecast.output import cell_text, note, print_table
 from servecast.space import devices_of
+from servecast.whatif_notes import notes_of
 
 Answered = tuple[npt.NDArray[np.int64], Question, GridPrediction]
 """Rows of a grid, the question about them and its answer."""
@@ -67,7 +69,7 @@ class WhatIf:
     @property
     def version(self) -> str | None:
         """The engine's version, if one was given."""
-        return self.engine.partition(":")[2] or None
+        return name_and_version(self.engine)[1]
 
     @property
     def facts(self) -> EngineFacts:
@@ -76,16 +78,17 @@ class WhatIf:
         Raises:
             UnknownNameError: it is not known.
         """
-        return engine(self.engine.partition(":")[0])
+        return engine(name_and_version(self.engine)[0])
 
     def grid(self) -> Grid:
         """The product of the values, n configs.
 
         Raises:
-            UnknownNameError: the engine has no such parameter. InputError: there are too many combinations.
+            UnknownNameError: the engine has no such parameter. InputError: two names mean one parameter, or there are
+                too many combinations.
         """
         known = self.facts.parameters
-        sets = {self.facts.parameter(name).name: values for name, values in self.sets.items()}
+        sets = own_names(self.facts, self.sets)
         # A grid needs a column to have a row: without --set the engine's first parameter is left to the engine.
         chosen = sets or {next(iter(known)): (None,)}
         return ConfigSpace(
@@ -111,6 +114,29 @@ class WhatIf:
             yield rows, asked
 
 
+def own_names(facts: EngineFacts, sets: Mapping[str, tuple[Scalar, ...]]) -> dict[str, tuple[Scalar, ...]]:
+    """Parameters by the engine's own names.
+
+    Raises:
+        UnknownNameError: the engine has no such parameter. InputError: two names mean the same one.
+    """
+    found: dict[str, tuple[Scalar, ...]] = {}
+    for text, values in sets.items():
+        name = facts.parameter(text).name
+        if name in found:
+            raise InputError.at(f"--set {text}", f"{name} stands twice", "each parameter once")
+        found[name] = values
+    return found
+
+
+def unseen_parameters(facts: EngineFacts, sets: Mapping[str, tuple[Scalar, ...]]) -> list[str]:
+    """A sentence where some of the given parameters change nothing that the closed form knows of."""
+    own = [facts.parameters[name] for name in own_names(facts, sets)]
+    names = [parameter.name for parameter in own if parameter.role not in ROLES]
+    what = "the closed form, which only measured configs can tell apart by it"
+    return [f"{', '.join(names)}: not seen by {what}"] if names else []
+
+
 def whatif(asked: WhatIf, store: Store, explained: bool = False, most: int | None = None) -> dict[str, Any]:
     """Predict the product of the given values; returns the document of the command.
 
@@ -134,7 +160,7 @@ def whatif(asked: WhatIf, store: Store, explained: bool = False, most: int | Non
         described = rows_of_grid(answer, question.grid if asked.sets else None, at)
         rows.update(zip(places[at].tolist(), described, strict=True))
     document: dict[str, Any] = {"mode": "agg", "rows": [rows[place] for place in shown.tolist()], "configs": len(grid)}
-    document["warnings"] = sorted(said)
+    document["warnings"] = [*sorted(said), *unseen_parameters(asked.facts, asked.sets)]
     if explained:
         best = int(_best(answers, len(grid), 1)[0])
         document["explain"] = _explained(asked, grid.take(np.array([best])), model)
@@ -221,8 +247,8 @@ def say_whatif(answer: Mapping[str, Any]) -> None:
     print_table(columns, table)
     if len(rows) < answer["configs"]:
         note(f"{answer['configs'] - len(rows)} more; --top shows others, --json prints all")
-    for warning in answer["warnings"]:
-        note(warning)
+    for text in notes_of(answer):
+        note(text)
     if "explain" in answer:
         _say_explained(answer["explain"])
 

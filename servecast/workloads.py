@@ -14,6 +14,7 @@ from model.simulate.traffic import Conversations, Prefixes, Traffic
 from perfdb.errors import FileError, InputError
 from perfdb.lengths import Lengths
 from servecast.documents import first_problem, read_document
+from servecast.mixes import PartSpec, mixed, without_files
 
 _DIGITS = 5
 _FINITE = 1e12
@@ -57,10 +58,16 @@ class ConversationSpec(_Strict):
     think_s: Annotated[
         list[Annotated[float, Field(ge=0, lt=_FINITE)]], BeforeValidator(_listed), Field(min_length=2)
     ] = [0.0, 0.0]
+    later_lengths: str | None = None
 
     def conversations(self) -> Conversations:
-        """As the simulator takes them."""
-        return Conversations(tuple(_rising(self.turns)), tuple(_rising(self.think_s)))
+        """As the simulator takes them.
+
+        Raises:
+            InputError: the lengths cannot be read. ValueError: quantiles fall.
+        """
+        later = None if self.later_lengths is None else Lengths.parse(self.later_lengths)
+        return Conversations(tuple(_rising(self.turns)), tuple(_rising(self.think_s)), later)
 
 
 class RhythmSpec(_Strict):
@@ -68,14 +75,6 @@ class RhythmSpec(_Strict):
 
     window_s: Positive
     rates: Annotated[list[Annotated[float, Field(ge=0, lt=_FINITE)]], Field(min_length=2)]
-
-
-class PartSpec(_Strict):
-    """One part of a mix: its weight, and its lengths or the file of a workload that has nothing but lengths."""
-
-    weight: Positive
-    lengths: str | None = None
-    workload: str | None = None
 
 
 class WorkloadSpec(_Strict):
@@ -94,7 +93,8 @@ class WorkloadSpec(_Strict):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if (self.lengths is None) == (self.mix is None):
-            raise ValueError("both or neither of lengths and mix; expected one of them")
+            given = "lengths beside a mix" if self.mix is not None else "neither lengths nor a mix"
+            raise ValueError(f"{given}; expected one of both")
         if self.request_rate is not None and self.concurrency is not None:
             raise ValueError("both request_rate and concurrency; expected at most one of them")
         wrong = {"closed": self.request_rate, "constant": self.concurrency, "poisson": self.concurrency}
@@ -106,15 +106,15 @@ class WorkloadSpec(_Strict):
             raise ValueError("rate_over_time: all rates are 0; expected one above it")
         return self
 
-    def traffic(self, folder: Path) -> Traffic:
-        """What can be drawn from; paths of a mix start at `folder`.
+    def traffic(self) -> Traffic:
+        """What can be drawn from.
 
         Raises:
             InputError: the lengths cannot be read. ValueError: quantiles fall.
         """
         rhythm = self.rate_over_time
         return Traffic(
-            _lengths(self, folder),
+            mixed(self.mix) if self.mix is not None else Lengths.parse(self.lengths or ""),
             self.request_rate,
             self.concurrency,
             np.inf if self.arrival == "constant" else self.burstiness,
@@ -125,44 +125,49 @@ class WorkloadSpec(_Strict):
         )
 
 
-def _lengths(spec: WorkloadSpec, folder: Path) -> Lengths:
-    if spec.lengths is not None:
-        return Lengths.parse(spec.lengths)
-    parts = []
-    for number, part in enumerate(spec.mix or (), 1):
-        if (part.lengths is None) == (part.workload is None):
-            raise InputError.at(f"mix, part {number}", "both or neither of lengths and workload", "one of them")
-        shapes = (
-            Lengths.parse(part.lengths) if part.lengths is not None else _plain_lengths(folder / str(part.workload))
-        )
-        parts += [(part.weight * weight, shape) for weight, shape in shapes.parts]
-    total = sum(weight for weight, _ in parts)
-    return Lengths(tuple((weight / total, shape) for weight, shape in parts))
-
-
-def _plain_lengths(path: Path) -> Lengths:
-    traffic = read_workload(path)
-    if traffic.prefixes is not None or traffic.conversations is not None:
-        raise InputError.at(str(path), "prefixes or conversations in a part of a mix", "lengths only")
-    return traffic.lengths
-
-
 def read_workload(path: Path) -> Traffic:
     """The workload of a file (YAML or JSON).
 
     Raises:
         FileError: it cannot be read. InputError: a field is wrong.
     """
+    return _read(path, ())
+
+
+def lengths_in(path: Path) -> Lengths:
+    """The lengths of a file that has nothing more, but perhaps a load.
+
+    Raises:
+        FileError, InputError: see `read_workload`; or it has prefixes or conversations.
+    """
+    return _lengths_in(path, ())
+
+
+def _lengths_in(path: Path, above: tuple[Path, ...]) -> Lengths:
+    traffic = _read(path, above)
+    if traffic.prefixes is not None or traffic.conversations is not None:
+        raise InputError.at(str(path), "prefixes or conversations in a part of a mix", "lengths only")
+    return traffic.lengths
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> Traffic:
+    """A file that a mix of those `above` it names."""
+    if path.resolve() in above:
+        raise InputError.at(str(path), "a mix that holds itself", "parts that are other files")
     given = read_document(path, "a workload")
     if not isinstance(given, dict):
         raise InputError.at(str(path), "not a workload", "a mapping with lengths (or mix), and perhaps request_rate")
+    inside = (*above, path.resolve())
+    if "mix" in given:
+        parts = without_files(given["mix"], f"{path}: mix", lambda name: _lengths_in(path.parent / name, inside))
+        given = {**given, "mix": parts}
     try:
         spec = WorkloadSpec.model_validate(given)
     except ValidationError as error:
         raise InputError(first_problem(error, str(path), "workload", WorkloadSpec.model_fields)) from None
     try:
-        return spec.traffic(path.parent)
-    except ValueError as error:
+        return spec.traffic()
+    except (ValueError, InputError) as error:
         raise InputError(f"{path}: {error}") from None
 
 
@@ -203,8 +208,14 @@ def workload_document(traffic: Traffic) -> dict[str, Any]:
         }  # fmt: skip
     if traffic.conversations is not None:
         talk = traffic.conversations
-        found["conversations"] = {"turns": _shorts(talk.turns), "think_s": _shorts(talk.think_s)}
+        later = {} if talk.later_lengths is None else {"later_lengths": str(talk.later_lengths)}
+        found["conversations"] = {"turns": _shorts(talk.turns), "think_s": _shorts(talk.think_s), **later}
     return found
+
+
+def workload_text(document: Mapping[str, Any]) -> str:
+    """The fields as a file has them."""
+    return yaml.safe_dump(dict(document), sort_keys=False, default_flow_style=None, width=110)
 
 
 def write_workload(document: Mapping[str, Any], path: Path, origin: str) -> None:
@@ -213,9 +224,8 @@ def write_workload(document: Mapping[str, Any], path: Path, origin: str) -> None
     Raises:
         FileError: the file cannot be written.
     """
-    text = yaml.safe_dump(dict(document), sort_keys=False, default_flow_style=None, width=110)
     try:
-        path.write_text(f"# {origin}\n{text}", encoding="utf-8")
+        path.write_text(f"# {origin}\n{workload_text(document)}", encoding="utf-8")
     except OSError as error:
         raise FileError(f"{path}: cannot be written ({error.strerror}); expected a file in a folder there is") from None
 

@@ -14,13 +14,13 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from model.cycle import DEFAULT_WAVES
 from model.disagg.flow import (
     ACTIVE,
     MOVE_S,
     PROMPT_S,
     RATE,
     STEP_S,
-    VARIATION,
     WAIT_S,
     Units,
     before_decode,
@@ -28,15 +28,14 @@ from model.disagg.flow import (
     steps_at,
 )
 from model.disagg.lessons import correction
-from model.disagg.metrics import estimates
+from model.disagg.metrics import Analytic, estimates
 from model.disagg.pools import LEVELS, Pool, link_bytes_s
 from model.disagg.units import ALONE, POOLS, STAGES, Deployments, Shared, Sharing, shared_out
 from model.lessons import Lessons
-from model.load import Load
+from model.load import VARIATION, Load
 from model.prediction import Bools, Estimate, Floats
 from model.question import Question
-from model.queueing import in_flight
-from model.serving import DEFAULT_WAVES, MOST_LOAD
+from model.queueing import MOST_LOAD, in_flight
 from model.steps.overheads import overheads
 from perfdb.errors import InputError
 
@@ -80,7 +79,6 @@ class Answer:
     utilisation: Mapping[str, Floats]
     active: Floats
     learned: bool
-    warnings: tuple[str, ...]
 
     @cached_property
     def limits(self) -> npt.NDArray[np.int64]:
@@ -144,10 +142,13 @@ def _decoding(units: Units, rows: Ints, rate: Floats) -> tuple[Floats, Floats]:
 def _answer(asked: Asked, pools: tuple[Pool, Pool], shared: Shared, flow: Floats, lessons: Lessons | None) -> Answer:
     points = pools[1].points
     tokens, added = float(points.load.osl[0]) - 1.0, overheads(points.engine.name)
-    wait = flow[:, WAIT_S] + _behind(shared, flow)
+    behind = _behind(shared, flow)
     decode = flow[:, STEP_S] * shared.units.steps + tokens * added.token_s
-    stages = {"prefill": flow[:, PROMPT_S], "transfer": flow[:, MOVE_S], "wait": wait, "decode": decode}
-    first = 2.0 * added.request_s + flow[:, PROMPT_S] + flow[:, MOVE_S] + wait
+    stages = {"prefill": flow[:, PROMPT_S], "transfer": flow[:, MOVE_S], "wait": flow[:, WAIT_S] + behind.sum(axis=0)}
+    prompt, move, place = behind + np.stack(
+        [flow[:, PROMPT_S] + 2.0 * added.request_s, flow[:, MOVE_S], flow[:, WAIT_S]]
+    )
+    analytic = Analytic(prompt, move, place, decode / tokens, flow[:, RATE])
     prompting = flow[:, RATE] * flow[:, PROMPT_S] / shared.workers[:, 0]
     decoding = flow[:, ACTIVE] * points.dp[asked.deployments.decode]
     told = (
@@ -162,30 +163,34 @@ def _answer(asked: Asked, pools: tuple[Pool, Pool], shared: Shared, flow: Floats
         deployments=replace(
             asked.deployments, prefill_workers=shared.workers[:, 0], decode_workers=shared.workers[:, 1]
         ),
-        metrics=estimates(asked, shared, (first, decode / tokens, flow[:, RATE]), told, gpus),
+        metrics=estimates(asked, shared, analytic, told, gpus),
         feasible=feasible,
         reasons=reasons,
         replicas=replicas,
         gpus=gpus,
         left_over=np.zeros_like(gpus) if devices is None else np.maximum(devices - gpus, 0),
-        stages=stages,
+        stages={**stages, "decode": decode},
         utilisation={stage: flow[:, RATE] / most for stage, most in shared.rates.items()},
         active=flow[:, ACTIVE],
         learned=all(part.learned for part in told),
-        warnings=tuple(_says_wide(name, pool) for name, pool in zip(POOLS, pools, strict=True) if _is_wide(pool)),
     )
 
 
 def _behind(shared: Shared, flow: Floats) -> Floats:
-    """Seconds, `n`, that a request of the middle of the run waits besides: at a rate beyond the capacity for those
-    before it; in a closed loop, whose requests all come at once at the start, for its turn then."""
+    """Seconds that a request of the middle of the run waits besides, by the one of `STAGES` that it waits for, `3 x n`:
+    at a rate beyond the capacity for those before it; in a closed loop, whose requests all come at once at the start,
+    for its turn then at the slower of prefill and link."""
+    rates = np.stack([shared.rates[stage] for stage in STAGES])
     if shared.is_open:
         requests = np.where(np.isfinite(shared.requests), shared.requests, 1000.0)
-        return requests / 2.0 * np.maximum(1.0 / shared.capacity - 1.0 / shared.load, 0.0)
-    requests = np.where(np.isfinite(shared.requests), shared.requests, DEFAULT_WAVES * shared.load)
-    turn = shared.load / 2.0 / np.minimum(shared.rates["prefill"], shared.rates["transfer"])
-    burst = np.minimum(shared.load / np.maximum(requests, 1.0), 1.0)
-    return burst * np.maximum(turn - flow[:, PROMPT_S] - flow[:, WAIT_S], 0.0)
+        seconds = requests / 2.0 * np.maximum(1.0 / shared.capacity - 1.0 / shared.load, 0.0)
+    else:
+        rates = rates[:2]
+        requests = np.where(np.isfinite(shared.requests), shared.requests, DEFAULT_WAVES * shared.load)
+        burst = np.minimum(shared.load / np.maximum(requests, 1.0), 1.0)
+        turn = shared.load / 2.0 / rates.min(axis=0)
+        seconds = burst * np.maximum(turn - flow[:, PROMPT_S] - flow[:, WAIT_S], 0.0)
+    return np.where(np.arange(len(STAGES))[:, None] == np.argmin(rates, axis=0), seconds, 0.0)
 
 
 def _feasibility(asked: Asked, pools: tuple[Pool, Pool], shared: Shared) -> tuple[Bools, dict[int, str]]:
@@ -204,16 +209,6 @@ def _feasibility(asked: Asked, pools: tuple[Pool, Pool], shared: Shared) -> tupl
         reasons |= {row: f"{name}: {pool.reasons[rows[row]]}" for row in wrong.tolist()}
         feasible &= fits
     return feasible, reasons
-
-
-def _is_wide(pool: Pool) -> bool:
-    return bool((pool.joined > pool.host_devices).any())
-
-
-def _says_wide(name: str, pool: Pool) -> str:
-    place, joined = pool.points.platform.name, int(pool.joined.max())
-    at_once = f"workers of {joined} {place} span hosts of {pool.host_devices}"
-    return f"{name}: {at_once}, but their messages are timed as if one link joined them: too fast"
 
 
 def _says_short(shared: Shared, sharing: Sharing, row: int) -> str:

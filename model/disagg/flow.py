@@ -17,8 +17,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from model.load import VARIATION
 from model.loops import loop
-from model.serving import MOST_LOAD
+from model.queueing import MOST_LOAD
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -26,8 +27,6 @@ Ints = npt.NDArray[np.int64]
 RATE, PROMPT_S, MOVE_S, WAIT_S, STEP_S, ACTIVE = range(6)
 """Columns of a flow: requests/s; seconds in the prefill pool, on the link, and waiting for what is full; seconds of a
 decode step; sequences in each decode engine."""
-VARIATION = 0.5
-"""Coefficient of variation of lengths that differ."""
 _ROUNDS = 8
 _HALVINGS = 26
 _IDLE = 1e-9

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +20,22 @@ _NEAR_SD, _NEAR = 1.5, 0.15
 """An error in the capacity turns seconds into minutes near it: sd of log there, and how near that is."""
 
 
+class Analytic(NamedTuple):
+    """What was computed of n deployments: seconds of a request before its first token in the prefill pool and its front
+    ends (`prompt_s`), for the link (`move_s`) and for a place in the decode pool (`wait_s`), per further token
+    (`tpot_s`), and requests/s of one unit (`rate`)."""
+
+    prompt_s: Floats
+    move_s: Floats
+    wait_s: Floats
+    tpot_s: Floats
+    rate: Floats
+
+
 def estimates(
     asked: Asked,
     shared: Shared,
-    analytic: tuple[Floats, Floats, Floats],
+    analytic: Analytic,
     told: tuple[PoolCorrection, PoolCorrection],
     gpus: Ints,
 ) -> dict[str, Estimate]:
@@ -32,20 +44,21 @@ def estimates(
     Latency is the sum of its parts, which are wrong together; in a closed loop throughput follows by Little's law.
 
     Args:
-        asked, shared: the deployments. analytic: seconds to the first token and per further one, requests/s of one
-            unit. told: corrections of both times.
+        asked, shared: the deployments. analytic: what was computed. told: corrections of the time to the first token
+            and of that per further one.
     """
     workload = asked.decode.workload
     isl, osl = float(workload.isl or 0.0), float(workload.osl or 0.0)
-    ttft, tpot = (np.log(seconds) + part.shift for seconds, part in zip(analytic[:2], told, strict=True))
-    sd_first = np.hypot(told[0].sd, _near_capacity(shared)) if shared.is_open else told[0].sd
+    ttft, own_sd = _first_token(analytic, told)
+    tpot = np.log(analytic.tpot_s) + told[1].shift
+    sd_first = np.hypot(own_sd, _near_capacity(shared)) if shared.is_open else own_sd
     decoding = tpot + np.log(osl - 1.0)
     e2e = np.logaddexp(ttft, decoding)
     sd = np.exp(ttft - e2e) * sd_first + np.exp(decoding - e2e) * told[1].sd
-    before = np.log(analytic[0] + (osl - 1.0) * analytic[1])
+    before = np.log(analytic.prompt_s + analytic.move_s + analytic.wait_s + (osl - 1.0) * analytic.tpot_s)
     follows = np.full(len(gpus), shared.is_open) & (shared.load < shared.capacity)
     slower = 0.0 if shared.is_open else before - e2e
-    rate = np.minimum(np.log(analytic[2] * shared.worth) + slower, np.log(asked.sharing.router_limit))
+    rate = np.minimum(np.log(analytic.rate * shared.worth) + slower, np.log(asked.sharing.router_limit))
     sd_rate = np.where(follows, NOISE_SD, sd)
     found = {
         "ttft_s": Estimate(ttft, sd_first),
@@ -60,6 +73,17 @@ def estimates(
     if dollars is not None:
         found["cost_per_mtok"] = Estimate(np.log(dollars / osl * 1e6) - rate, sd_rate)
     return found
+
+
+def _first_token(analytic: Analytic, told: tuple[PoolCorrection, PoolCorrection]) -> tuple[Floats, Floats]:
+    """log seconds to the first token and their sd, both `n`. Servers told of steps, not of links: what is moved stands
+    as computed, about as surely as what is prefilled; waits for a place are as wrong as the times of who holds it."""
+    with np.errstate(divide="ignore"):
+        parts = np.log(np.stack([analytic.prompt_s, analytic.move_s, analytic.wait_s]))
+    parts += np.stack([told[0].shift, np.zeros_like(told[0].shift), told[1].shift])
+    total: Floats = np.logaddexp.reduce(parts, axis=0)
+    held = np.exp(parts[2] - total)
+    return total, (1.0 - held) * told[0].sd + held * told[1].sd
 
 
 def _near_capacity(shared: Shared) -> Floats:

@@ -9,14 +9,14 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from model.cycle import decode_load, mixed_load
 from model.feasibility import feasibility
+from model.hosts import network_bytes_s
 from model.load import load_of
 from model.memory import Memory, memory
 from model.points import Points
 from model.prediction import Bools, Floats
 from model.question import Question
-from model.roofline import SLOWEST_LINK
-from model.serving import decode_load, mixed_load
 from model.step import step_s
 from perfdb.facts.platforms import PlatformFacts
 from perfdb.records import Workload
@@ -25,12 +25,6 @@ Ints = npt.NDArray[np.int64]
 
 LEVELS = 14
 """Numbers of decoding sequences, in equal ratios, at which the time of a step is asked for."""
-NETWORK_BYTES_S = 50e9
-"""What one device sends to another host: a network adapter of 400 Gb/s each, as in the vendors' reference servers of
-eight H100 or H200 (NVIDIA DGX H100 datasheet)."""
-_HOST_DEVICES = {"gb200": 72, "gb300": 72}
-_OTHER_HOSTS = 8
-"""Devices that a link joins: a rack of the named ones (NVIDIA GB200 NVL72 and GB300 NVL72 datasheets), else a host."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +56,6 @@ class Pool:
     def engines(self) -> Floats:
         """Engines of a worker that serve requests of their own, `m`: replicas, each with the stages of its pipeline."""
         return self.points.dp * self.points.pp
-
-    @property
-    def host_devices(self) -> int:
-        """Devices of this pool's platform that its link joins."""
-        return _HOST_DEVICES.get(self.points.platform.name, _OTHER_HOSTS)
-
-    @cached_property
-    def joined(self) -> Ints:
-        """Devices of a worker that exchange messages in each layer, `m`."""
-        return (self.points.tp * self.points.attention_dp).astype(np.int64)
 
     @cached_property
     def slots(self) -> Floats:
@@ -119,7 +103,7 @@ def decode_curves(pool: Pool) -> Floats:
 def link_bytes_s(prefill: PlatformFacts, decode: PlatformFacts) -> float:
     """What one device of a pool sends to one of the other in one direction: the least of both devices' links and the
     network between hosts."""
-    return min(prefill.link_bytes_s or SLOWEST_LINK, decode.link_bytes_s or SLOWEST_LINK, NETWORK_BYTES_S)
+    return min(network_bytes_s(prefill), network_bytes_s(decode))
 
 
 def moved_bytes(prefill: Pool, decode: Pool, prefill_rows: Ints, decode_rows: Ints) -> tuple[Floats, Floats]:

@@ -14,11 +14,14 @@ MOST_WORKERS = 16
 """Largest number of workers of a pool that is tried."""
 NEAR = 0.98
 """Share of the best throughput per device from which on the smallest unit is taken."""
+FILLED = 0.9
+"""Share of its capacity up to which a unit carries a rate: beyond, waits grow out of hand."""
 
 
 @loop(nogil=True)
-def matched(units: Units, devices: Ints, there: int, amount: Floats, fixed: Ints) -> Ints:
-    """Workers of both pools, `n x 2`: the unit of fewest devices whose throughput per device is near the best.
+def matched(units: Units, devices: Ints, there: int, amount: Floats, wanted: Floats, fixed: Ints) -> Ints:
+    """Workers of both pools, `n x 2`: the unit of fewest devices that carries the rate that is wanted, else whose
+    throughput per device is near the best.
 
     Throughput is bounded by the slower pool and, in a closed loop, by the time of a request that never waits.
 
@@ -27,6 +30,7 @@ def matched(units: Units, devices: Ints, there: int, amount: Floats, fixed: Ints
         devices: of a worker of each pool, `n x 2`.
         there: devices there are, 0 where as many as it takes; whole units of them are used.
         amount: requests in flight in all, `n`, inf for requests that come at a rate.
+        wanted: requests per second that all units are to carry together, `n`, inf for those of a closed loop.
         fixed: workers that are given, `n x 2`, 0 where they are not.
     """
     found = np.ones((len(devices), 2), dtype=np.int64)
@@ -38,12 +42,14 @@ def matched(units: Units, devices: Ints, there: int, amount: Floats, fixed: Ints
             for j in range(len(others)):
                 worth[i, j] = _worth(unit, one, devices[row], there, amount[row], ones[i], others[j])
         found[row, 0], found[row, 1] = ones[0], others[0]
-        enough, least = max(NEAR * worth.max(), 1e-300), np.inf
+        size = _sizes(ones, others, devices[row])
+        carries = worth * (size if there == 0 else np.full_like(size, float(there))) * FILLED >= wanted[row]
+        good = carries if carries.any() else worth >= max(NEAR * worth.max(), 1e-300)
+        least = np.inf
         for i in range(len(ones)):
             for j in range(len(others)):
-                size = ones[i] * devices[row, 0] + others[j] * devices[row, 1]
-                if worth[i, j] >= enough and size < least:
-                    least = size
+                if good[i, j] and size[i, j] < least:
+                    least = size[i, j]
                     found[row, 0], found[row, 1] = ones[i], others[j]
     return found
 
@@ -51,6 +57,16 @@ def matched(units: Units, devices: Ints, there: int, amount: Floats, fixed: Ints
 @loop(nogil=True)
 def _tried(fixed: int) -> Ints:
     return np.arange(1, MOST_WORKERS + 1) if fixed == 0 else np.array([fixed])
+
+
+@loop(nogil=True)
+def _sizes(ones: Ints, others: Ints, devices: Ints) -> Floats:
+    """Devices of units of so many workers of either pool."""
+    size = np.empty((len(ones), len(others)))
+    for i in range(len(ones)):
+        for j in range(len(others)):
+            size[i, j] = ones[i] * devices[0] + others[j] * devices[1]
+    return size
 
 
 @loop(nogil=True)

@@ -98,8 +98,10 @@ def shared_out(pools: tuple[Pool, Pool], asked: Deployments, sharing: Sharing, l
     if len(silent):
         part = Units(*(column if name == "curves" else column[silent] for name, column in one._asdict().items()))
         most = np.full(len(silent), np.inf if is_open else amount)
+        # what units do beside others is not known before their number is
+        wanted = np.full(len(silent), amount / sharing.efficiency if is_open else np.inf)
         workers[silent] = matched.taking(5e-3 * len(silent))(
-            part, devices[silent], sharing.devices or 0, most, workers[silent]
+            part, devices[silent], sharing.devices or 0, most, wanted, workers[silent]
         )
     counts = workers * devices
     size = counts.sum(axis=1)

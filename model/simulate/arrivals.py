@@ -46,6 +46,13 @@ def alone(due_s: Floats, cap: int) -> Arrivals:
     return Arrivals(due_s.copy(), nobody, nobody, np.empty(0), nobody, np.zeros(3, dtype=np.int64), cap)
 
 
+def as_due(n: int) -> Arrivals:
+    """Nobody of n requests is there yet; each comes when it is due once it was pushed."""
+    nobody = np.empty(0, dtype=np.int32)
+    heap, due = np.full(n + 1, NONE, dtype=np.int32), np.full(n, np.inf)
+    return Arrivals(due, nobody, nobody, np.empty(0), heap, np.zeros(3, dtype=np.int64), 0)
+
+
 def in_turn(due_s: Floats, previous: npt.NDArray[np.integer], think_s: Floats, cap: int) -> Arrivals:
     """Nobody is there yet. `previous` names the turn before each request, NONE for a first one; all n."""
     follower = np.full(len(due_s), NONE, dtype=np.int32)
@@ -97,7 +104,7 @@ def answered(arrivals: Arrivals, requests: Ints32, count: int, now: float) -> No
             _open_next(arrivals, now)
         else:
             arrivals.due[follower] = max(arrivals.due[follower], now + arrivals.think_s[follower])
-            _push(arrivals, follower)
+            push(arrivals, follower)
 
 
 @njit(cache=True, inline="always")
@@ -137,7 +144,8 @@ def _opener_s(arrivals: Arrivals) -> float:
 
 
 @njit(cache=True)
-def _push(arrivals: Arrivals, request: int) -> None:
+def push(arrivals: Arrivals, request: int) -> None:
+    """A request comes when it is due, whatever else happens."""
     heap, due = arrivals.heap, arrivals.due
     place = arrivals.counts[THINKING]
     arrivals.counts[THINKING] += 1

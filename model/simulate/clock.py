@@ -1,7 +1,8 @@
 """The scheduler's decisions in time: a server that serves requests as they arrive, compiled.
 
 Stretches in which everyone decodes and nobody comes or goes are taken at once: within one interval of the cost table
-the time of a step is linear in the length of the caches, so the sum over a stretch is exact.
+the time of a step is linear in the length of the caches, so the sum over a stretch is exact. Where tokens are drafted
+no two steps are alike.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from model.compiled import njit
 from model.simulate.arrivals import Arrivals, let_come, next_alone_s, next_in_turn_s, take_in_turn
 from model.simulate.blocks import Blocks
-from model.simulate.costs import StepCosts, decode_segment, step_s
+from model.simulate.costs import StepCosts, attention_s, decode_segment, step_s
 from model.simulate.log import (
     PEAK,
     Book,
@@ -26,13 +27,15 @@ from model.simulate.log import (
     write_late,
 )
 from model.simulate.scheduler import arrive, decode_on, finish_step, schedule
+from model.simulate.speculation import Drafts
 from model.simulate.state import ADMITTED, FINISHED, PREEMPTED, RUNNING, SCHEDULED, WAITING, Requests, Settings, State
 
 Engine = tuple[State, Blocks]
 
 
 class Shape(NamedTuple):
-    """What one step computes, in the notation of `costs`; all caches of those who decode hold `cached` tokens."""
+    """What one step computes, in the notation of `costs`: `chunks` of its tokens are of prompts, and all caches of
+    those who decode hold `cached` tokens. Each drafted token counts among the sequences: it needs a next token, too."""
 
     tokens: int
     sequences: int
@@ -40,6 +43,7 @@ class Shape(NamedTuple):
     kp: float
     decodes: int
     cached: int
+    chunks: int
 
 
 class Step(NamedTuple):
@@ -83,7 +87,7 @@ def serve(
             now = seen = max(now, coming)
             continue
         book.counts[PEAK] = max(book.counts[PEAK], total - blocks.free[0])
-        step = step_of(state, costs)
+        step = step_of(state, costs, settings.drafts)
         book = with_room(book, state.counts[SCHEDULED])
         emitted = stamp(requests, state, book, now, now + step.seconds)
         seen = now if settings.ahead else now + step.seconds
@@ -105,26 +109,32 @@ def serve(
 @njit(cache=True)
 def shape_of(state: State) -> Shape:
     """What the scheduled step computes."""
-    tokens, decodes, cached = 0, 0, 0
+    tokens, sequences, decodes, cached, chunks = 0, 0, 0, 0, 0
     squares, past = 0.0, 0.0
     for place in range(state.counts[SCHEDULED]):
         request, count = state.scheduled[place], state.tokens[place]
         tokens += count
-        if state.outputs[request] > 0 and count == 1:
+        if state.outputs[request] > 0 and (count == 1 or state.drafted[request] > 0):
             decodes += 1
-            cached += state.computed[request] + 1
+            sequences += count
+            cached += state.computed[request] + count
         else:
+            sequences += 1
+            chunks += count
             squares += float(count) * count
             past += state.computed[request]
-    return Shape(tokens, int(state.counts[SCHEDULED]), np.sqrt(squares), past, decodes, cached)
+    return Shape(tokens, sequences, np.sqrt(squares), past, decodes, cached, chunks)
 
 
 @njit(cache=True)
-def step_of(state: State, costs: StepCosts) -> Step:
-    """What the scheduled step costs."""
+def step_of(state: State, costs: StepCosts, drafts: Drafts) -> Step:
+    """What the scheduled step costs, with the tokens that are drafted in it."""
     shape = shape_of(state)
-    mean = shape.cached / shape.decodes if shape.decodes > 0 else 0.0
-    seconds = step_s(costs, shape.tokens, shape.sequences, shape.pc, shape.kp, float(shape.decodes), mean)
+    decodes, mean = float(shape.decodes), shape.cached / shape.decodes if shape.decodes > 0 else 0.0
+    seconds = costs.step + costs.tokens[shape.tokens] + costs.sequences[shape.sequences]
+    seconds += attention_s(costs, float(shape.chunks), shape.pc, shape.kp, decodes, mean)
+    if drafts.share > 0.0 and shape.decodes > 0:
+        seconds += drafts.share * step_s(costs, shape.decodes, shape.decodes, 0.0, 0.0, decodes, mean)
     return Step(seconds, shape.decodes, shape.cached)
 
 
@@ -140,6 +150,9 @@ def stamp(requests: Requests, state: State, book: Book, began: float, now: float
             book.first_s[request] = now
         elif book.token_s[request] == began:
             emitted += 1
+        elif np.isnan(book.token_s[request]):  # its first token was brought along, and shows where it has a place
+            book.first_s[request] = began
+            emitted += 1
         else:
             write_late(book, now - book.token_s[request])
         book.token_s[request] = now
@@ -148,12 +161,13 @@ def stamp(requests: Requests, state: State, book: Book, began: float, now: float
 
 @njit(cache=True)
 def goes_on(state: State, decodes: int) -> bool:
-    """Whether the next step is like this one: everyone decoded, and nobody was preempted, admitted or done."""
+    """Whether the next step is like this one: all decoded one token, and nobody was preempted, admitted or done."""
     count = state.counts
     return (
         decodes == count[RUNNING] == count[SCHEDULED]
         and decodes > 0
         and count[PREEMPTED] + count[ADMITTED] + count[FINISHED] == 0
+        and state.drafted[state.running[0]] == 0
     )
 
 

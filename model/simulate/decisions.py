@@ -9,6 +9,7 @@ import numpy as np
 
 from model.simulate.scheduler import arrive, finish_step, schedule
 from model.simulate.sglang.decisions import settings_of, steps_of
+from model.simulate.speculation import speculation_of
 from model.simulate.state import (
     ADMITTED,
     FINISHED,
@@ -36,7 +37,9 @@ def decisions(scenario: Mapping[str, Any]) -> dict[str, Any]:
     A step holds the lists scheduled [id, n, ...], preempted, admitted [id, hit, ...], finished (each left out where
     empty) and the numbers running, waiting and free_blocks after scheduling. Equal consecutive steps without
     preemption, admission or finish are one with `repeat`; their free blocks are a list, or a number if constant.
-    SGLang's also hold cached_blocks, pages that only its tree holds; preempted are those that it retracts.
+    SGLang's also hold cached_blocks, pages that only its tree holds; preempted are those that it retracts. Settings may
+    say num_speculative_tokens (SGLang: speculative_num_steps), acceptance_rate and draft_layers: drafted tokens count
+    as scheduled.
     """
     given, requests = scenario["settings"], _requests(scenario["requests"])
     arrivals = [int(request["arrival_step"]) for request in scenario["requests"]]
@@ -63,6 +66,7 @@ def _settings(given: Mapping[str, Any]) -> EngineSettings:
         long_prefill_token_threshold=given["long_prefill_token_threshold"],
         is_priority=given["policy"] == "priority",
         reserve_full_isl=given["scheduler_reserve_full_isl"],
+        speculation=speculation_of(given, "num_speculative_tokens"),
     )
 
 

@@ -7,13 +7,18 @@ from collections.abc import Mapping
 from model.memory import memory
 from model.points import Points
 from model.simulate.sglang.server import POLICIES, AnySettings, SglangSettings
+from model.simulate.speculation import Speculation
 from model.simulate.state import EngineSettings
 from model.simulate.trace import Trace
+from model.step import drafting_share
 from perfdb.errors import InputError
+from perfdb.facts.engines import EngineParameter
 from perfdb.records import Scalar
 
 _SIMULATED = ("vllm", "sglang")
 """Engines whose own schedulers are simulated."""
+_SEQS_DRAFTED = 48
+"""What SGLang 0.5.9 sets max_running_requests to where tokens are drafted and nobody says it."""
 
 
 def scheduled_by(engine: str) -> tuple[str, ...]:
@@ -31,25 +36,48 @@ def engine_settings(points: Points, config: Mapping[str, Scalar], trace: Trace) 
     Raises:
         InputError: no block is left, or a flag's value cannot be right.
     """
-    longest = int((trace.prompt + trace.output).max())
-    model_len = int(points.max_model_len[0]) or max(points.architecture.max_positions, longest + 1)
+    if points.engine.name == "sglang":
+        return _sglang_settings(points, config, int((trace.prompt + trace.output).max()), _blocks(points))
+    return vllm_settings(points, config, trace)
+
+
+def _blocks(points: Points) -> int:
     blocks = int(memory(points).blocks[0])
     if blocks < 1:
         raise InputError.at("memory", "no room is left for the KV cache", "a config that fits; whatif says why")
-    if points.engine.name == "sglang":
-        return _sglang_settings(points, config, longest, blocks)
+    return blocks
+
+
+def vllm_settings(points: Points, config: Mapping[str, Scalar], trace: Trace) -> EngineSettings:
+    """The same as vLLM's scheduler would take it, whatever the engine.
+
+    Raises:
+        InputError: no block is left, or a flag's value cannot be right.
+    """
+    longest = int((trace.prompt + trace.output).max())
+    model_len = int(points.max_model_len[0]) or max(points.architecture.max_positions, longest + 1)
+    caches = _flag(points, config, "prefix_caching", True) and not _value(points, config, "no_prefix_caching", False)
     return EngineSettings(
         max_num_batched_tokens=int(points.max_num_batched_tokens[0]),
         max_num_seqs=int(points.max_num_seqs[0]),
         block_size=int(points.block_size[0]),
-        num_blocks=blocks,
+        num_blocks=_blocks(points),
         max_model_len=model_len,
-        enable_prefix_caching=_flag(points, config, "prefix_caching", True),
+        enable_prefix_caching=caches,
         enable_chunked_prefill=bool(points.chunked_prefill[0] > 0),
         long_prefill_token_threshold=_whole(points, config, "prefill_threshold", 0),
         is_priority=_value(points, config, "policy", "fcfs") == "priority",
         async_scheduling=_flag(points, config, "async_scheduling", False),
+        speculation=_speculation(points),
     )
+
+
+def _speculation(points: Points) -> Speculation | None:
+    tokens = int(points.draft_tokens[0])
+    if tokens == 0:
+        return None
+    share = float(drafting_share(points)[0])
+    return Speculation(tokens, float(points.acceptance[0]), bool(points.draft_layers[0] > 0), share)
 
 
 def _sglang_settings(points: Points, config: Mapping[str, Scalar], longest: int, blocks: int) -> SglangSettings:
@@ -58,7 +86,10 @@ def _sglang_settings(points: Points, config: Mapping[str, Scalar], longest: int,
         raise InputError.at(f"schedule_policy {policy}", "it is not simulated", f"one of {', '.join(POLICIES)}")
     seqs, size = int(points.max_num_seqs[0]), int(points.block_size[0])
     chunk = int(points.max_num_batched_tokens[0]) if points.chunked_prefill[0] > 0 else 0
-    is_mixed = _flag(points, config, "mixed_chunk", False)
+    speculation = _speculation(points)
+    if speculation is not None and _said(points, config, "max_num_seqs") is None:
+        seqs = min(seqs, _SEQS_DRAFTED)
+    is_mixed = speculation is None and _flag(points, config, "mixed_chunk", False)
     if chunk % size:
         raise InputError.at(f"chunked_prefill_size {chunk}", "it is not whole pages", f"a multiple of page_size {size}")
     if is_mixed and 0 < chunk <= seqs:
@@ -76,18 +107,28 @@ def _sglang_settings(points: Points, config: Mapping[str, Scalar], longest: int,
         schedule_conservativeness=_number(points, config, "conservativeness", 1.0),
         enable_prefix_caching=not _value(points, config, "no_prefix_caching", False),
         enable_mixed_chunk=is_mixed,
-        overlaps=not _value(points, config, "no_overlap", False),
+        overlaps=speculation is None and not _value(points, config, "no_overlap", False),
+        speculation=speculation,
     )
 
 
 def _value(points: Points, config: Mapping[str, Scalar], role: str, fallback: Scalar) -> Scalar:
     """What a config says of a role: by the engine's name, else the engine's default, else `fallback`."""
-    parameter = next((each for each in points.engine.parameters.values() if each.role == role), None)
-    if parameter is None:
-        return fallback
-    said = config.get(parameter.name)
-    default = fallback if parameter.default is None else parameter.default
-    return default if said is None else said
+    said = _said(points, config, role)
+    if said is not None:
+        return said
+    parameter = _parameter(points, role)
+    return fallback if parameter is None or parameter.default is None else parameter.default
+
+
+def _said(points: Points, config: Mapping[str, Scalar], role: str) -> Scalar:
+    """What a config itself says of a role, None where it says nothing."""
+    parameter = _parameter(points, role)
+    return None if parameter is None else config.get(parameter.name)
+
+
+def _parameter(points: Points, role: str) -> EngineParameter | None:
+    return next((each for each in points.engine.parameters.values() if each.role == role), None)
 
 
 def _flag(points: Points, config: Mapping[str, Scalar], role: str, fallback: bool) -> bool:

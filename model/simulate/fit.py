@@ -16,6 +16,7 @@ from model.simulate.fit_lengths import fit_lengths, quantile_nodes
 from model.simulate.reuse import opening, reuse_of, with_conversations
 from model.simulate.trace import Trace
 from model.simulate.traffic import Conversations, Prefixes, Traffic
+from perfdb.lengths import Lengths
 
 _WINDOWS = 24
 _LEAST_IN_WINDOW = 50
@@ -59,8 +60,9 @@ def fit(trace: Trace) -> Traffic:
     trace = with_conversations(trace)
     opens = opening(trace)
     rhythm = arrivals_of(trace.arrival_s[opens])
-    lengths = fit_lengths(added_tokens(trace), trace.output)
-    talk, prefixes = _conversations(trace), _prefixes(trace)
+    added = added_tokens(trace)
+    lengths = fit_lengths(added[opens], trace.output[opens])
+    talk, prefixes = _conversations(trace, added, lengths), _prefixes(trace)
     if rhythm is None:
         return Traffic(lengths, concurrency=int(opens.sum()), prefixes=prefixes, conversations=talk)
     per_conversation = 1.0 if talk is None else talk.mean_turns
@@ -119,12 +121,14 @@ def _count_cv(times: Floats, rate: float) -> float:
     return float(np.sqrt(np.mean(np.diff(counts) ** 2) / 2 / counts.mean()))
 
 
-def _conversations(trace: Trace) -> Conversations | None:
+def _conversations(trace: Trace, added: Ints, first: Lengths) -> Conversations | None:
     if trace.turns is None:
         return None
     turns = np.unique(trace.turns.owners(), return_counts=True)[1]
-    think_s = trace.turns.think_s[trace.turns.previous != NONE]
-    return Conversations(quantile_nodes(turns, _NODES), quantile_nodes(think_s, _NODES))
+    later = trace.turns.previous != NONE
+    lengths = fit_lengths(added[later], trace.output[later])
+    think_s = quantile_nodes(trace.turns.think_s[later], _NODES)
+    return Conversations(quantile_nodes(turns, _NODES), think_s, None if lengths == first else lengths)
 
 
 def _prefixes(trace: Trace) -> Prefixes | None:

@@ -16,7 +16,18 @@ import numpy.typing as npt
 
 from model.compiled import njit
 from model.simulate.arrivals import Arrivals, answered, answered_alone, next_alone_s, next_in_turn_s, take_in_turn
-from model.simulate.clock import Stretch, before, decode_all, goes_on, length_s, seen_in, shape_of, stamp, steps_alike
+from model.simulate.clock import (
+    Shape,
+    Stretch,
+    before,
+    decode_all,
+    goes_on,
+    length_s,
+    seen_in,
+    shape_of,
+    stamp,
+    steps_alike,
+)
 from model.simulate.costs import Floats, StepCosts, attention_s, decode_segment
 from model.simulate.log import PEAK, Book, Served, closed, new_book, with_room, write
 from model.simulate.ranks import Ranks, engine_of
@@ -25,8 +36,8 @@ from model.simulate.scheduler import arrive, finish_step, schedule
 from model.simulate.state import FINISHED, PREEMPTED, RUNNING, WAITING, Requests, Settings
 
 Shapes = npt.NDArray[np.float64]
-"""A `Shape` per replica, `k x 6`."""
-TOKENS, SEQUENCES, PC, KP, DECODES, CACHED = range(6)
+"""A `Shape` per replica, `k x 7`."""
+TOKENS, SEQUENCES, PC, KP, DECODES, CACHED, CHUNKS = range(7)
 
 
 class LockstepCosts(NamedTuple):
@@ -52,12 +63,25 @@ def lockstep_s(costs: LockstepCosts, shapes: Shapes) -> tuple[float, int]:
         rows = most if is_padded else int(max(shape[TOKENS], 1.0))
         brought += rows
         mean = shape[CACHED] / shape[DECODES] if shape[DECODES] > 0.0 else 0.0
-        chunks = shape[TOKENS] - shape[DECODES]
-        seconds = own.tokens[rows] + attention_s(own, chunks, shape[PC], shape[KP], shape[DECODES], mean)
+        attention = attention_s(own, shape[CHUNKS], shape[PC], shape[KP], shape[DECODES], mean)
+        seconds = own.tokens[rows] + attention
         if seconds > last:
             slowest, last = rank, seconds
         head = max(head, own.sequences[int(shape[SEQUENCES])])
     return float(own.step + last + head) + _between(costs.experts, brought / count), slowest
+
+
+@njit(cache=True)
+def _drafting_s(costs: LockstepCosts, shapes: Shapes) -> float:
+    """Seconds of a step in which those who decode compute a token each, and nobody anything else."""
+    decodes = shapes[:, DECODES].copy()
+    if decodes.sum() == 0.0:
+        return 0.0
+    alone = np.zeros_like(shapes)
+    alone[:, TOKENS] = alone[:, SEQUENCES] = alone[:, DECODES] = decodes
+    alone[:, CACHED] = shapes[:, CACHED]
+    seconds, _ = lockstep_s(costs, alone)
+    return float(seconds)
 
 
 @njit(cache=True)
@@ -81,7 +105,7 @@ def serve_together(
 ) -> Served:
     """Serve n requests on fresh replicas, as `clock.serve` does on one."""
     due, cap, talks = arrivals.due, arrivals.cap, len(arrivals.follower) > 0
-    shapes, book = np.zeros((len(desk.seen), 6)), new_book(len(due))
+    shapes, book = np.zeros((len(desk.seen), 7)), new_book(len(due))
     came, done, preemptions, now, seen, coming = 0, 0, 0, 0.0, 0.0, due.min()
     while done < len(due) and now < np.inf:
         if done == came:
@@ -98,6 +122,8 @@ def serve_together(
             now = seen = max(now, coming)
             continue
         seconds, _ = lockstep_s(costs, shapes)
+        if settings.drafts.share > 0.0:
+            seconds += settings.drafts.share * _drafting_s(costs, shapes)
         book = with_room(book, len(shapes) * (settings.seqs + 1))
         emitted = _stamp(requests, ranks, book, now, now + seconds)
         seen, now = now if settings.ahead else now + seconds, now + seconds
@@ -120,11 +146,15 @@ def _schedule(settings: Settings, requests: Requests, ranks: Ranks, shapes: Shap
         state, blocks = engine_of(ranks, rank)
         schedule(settings, requests, state, blocks)
         preempted += state.counts[PREEMPTED]
-        shapes[rank, 0], shapes[rank, 1], shapes[rank, 2], shapes[rank, 3], shapes[rank, 4], shapes[rank, 5] = shape_of(
-            state
-        )
+        _put(shapes[rank], shape_of(state))
     book.counts[PEAK] = max(book.counts[PEAK], _used(ranks))
     return int(preempted)
+
+
+@njit(cache=True)
+def _put(row: Floats, shape: Shape) -> None:
+    row[TOKENS], row[SEQUENCES], row[PC], row[KP] = shape.tokens, shape.sequences, shape.pc, shape.kp
+    row[DECODES], row[CACHED], row[CHUNKS] = shape.decodes, shape.cached, shape.chunks
 
 
 @njit(cache=True)

@@ -14,12 +14,13 @@ _LARGEST_GRAPH = 512
 
 
 def lockstep_costs(points: Points, tables: Tables) -> LockstepCosts:
-    """Tables of the one config in `points`. vLLM captures graphs of up to twice the most sequences, at most 512.
+    """Tables of the one config in `points`. vLLM captures graphs of up to twice the most sequences with their drafted
+    tokens, at most 512.
 
     What the engine adds to a step counts where layers were measured, too: the host of one rank works while its device
     does, but the devices of all wait for the last host.
     """
-    most, seqs = int(points.max_num_batched_tokens[0]), int(points.max_num_seqs[0])
+    most, seqs = int(points.max_num_batched_tokens[0]), int(points.max_num_seqs[0] * (1.0 + points.draft_tokens[0]))
     steps, added = step_model(points, 0, tables), overheads(points.engine.name)
     whole, together = steps.costs(most, seqs), steps.together(most)
     own = whole._replace(tokens=whole.tokens - together)

@@ -143,6 +143,7 @@ def _left(settings: Settings, pipe: Pipe) -> Settings:
         settings.is_priority,
         settings.reserves,
         settings.ahead,
+        settings.drafts,
     )
 
 
@@ -187,7 +188,7 @@ def _through(costs: PipelineCosts, state: State, pipe: Pipe, now: float) -> floa
     """When the scheduled batch leaves the last stage: each takes its layers when it is free and the one before done."""
     whole, shape = costs.whole, shape_of(state)
     mean = shape.cached / shape.decodes if shape.decodes > 0 else 0.0
-    chunks = float(shape.tokens - shape.decodes)
+    chunks = float(shape.chunks)
     body = whole.tokens[shape.tokens] + attention_s(whole, chunks, shape.pc, shape.kp, float(shape.decodes), mean)
     at = now + whole.step
     for stage in range(costs.stages):

@@ -10,7 +10,7 @@ from model.compiled import njit
 from model.simulate.blocks import Blocks
 from model.simulate.state import EngineSettings, State, new_state
 
-_OF_REQUESTS = {"computed", "outputs", "held", "filled", "row", "next_waiting"}
+_OF_REQUESTS = {"computed", "outputs", "drafted", "brought", "held", "filled", "row", "next_waiting"}
 
 
 class Ranks(NamedTuple):
@@ -35,9 +35,10 @@ def engine_of(ranks: Ranks, rank: int) -> tuple[State, Blocks]:
     """One engine, as `scheduler` takes it; what it changes is changed in `ranks`."""
     alike, each, blocks = ranks.alike, ranks.each, ranks.blocks
     state = State(
-        alike.computed, alike.outputs, alike.held, alike.filled, alike.row, alike.next_waiting, each.heap[rank],
-        each.running[rank], each.free_rows[rank], each.table[rank], each.counts[rank], each.scheduled[rank],
-        each.tokens[rank], each.preempted[rank], each.admitted[rank], each.hits[rank], each.finished[rank],
+        alike.computed, alike.outputs, alike.drafted, alike.brought, alike.held, alike.filled, alike.row,
+        alike.next_waiting, each.heap[rank], each.running[rank], each.free_rows[rank], each.table[rank],
+        each.counts[rank], each.scheduled[rank], each.tokens[rank], each.preempted[rank], each.admitted[rank],
+        each.hits[rank], each.finished[rank],
     )  # fmt: skip
     own = Blocks(
         blocks.free[rank], blocks.after[rank], blocks.before[rank], blocks.users[rank], blocks.key[rank],

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from model.simulate.clock import serve
 from model.simulate.costs import StepCosts
+from model.simulate.fleet_clock import serve_fleet
 from model.simulate.lockstep_clock import LockstepCosts, serve_together
 from model.simulate.log import Served
 from model.simulate.pipeline_clock import PipelineCosts, new_pipe, serve_pipeline
 from model.simulate.ranks import new_ranks
 from model.simulate.replicas_clock import new_watch, serve_apart
 from model.simulate.routing import new_desk
-from model.simulate.run import Run, check, finished, served_alone
+from model.simulate.run import Run, check, finished, is_plain, served_alone
+from model.simulate.sglang.clock import serve_sglang
 from model.simulate.sglang.server import AnySettings, SglangSettings
 from model.simulate.state import EngineSettings, compiled, new_state
 from model.simulate.trace import Trace
@@ -50,6 +54,20 @@ def simulate_replicas(trace: Trace, settings: AnySettings, replicas: Replicas, i
         what = "conversations that replicas of SGLang or of a pipeline share are not simulated"
         raise InputError.at(f"dp {count}", what, "one replica with its share of the load")
     return finished(trace, settings, _served_by_many(trace, settings, replicas, is_skipping))
+
+
+def kernel_of(trace: Trace, settings: AnySettings, replicas: Replicas) -> Any:
+    """The compiled loop that `simulate_replicas` calls first."""
+    costs, count = replicas.costs, replicas.count
+    if isinstance(costs, LockstepCosts):
+        return serve_together
+    if isinstance(settings, SglangSettings):
+        return serve_sglang
+    if isinstance(costs, PipelineCosts):
+        return serve_pipeline
+    if replicas.by_load or (count > 1 and (trace.turns is not None or trace.cap)):
+        return serve_apart
+    return serve_fleet if is_plain(trace, settings) else serve
 
 
 def _served_by_one(trace: Trace, settings: AnySettings, costs: StepCosts | PipelineCosts, is_skipping: bool) -> Served:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from model.compiled import njit
-from model.simulate.arrivals import Arrivals, answered, answered_alone, next_alone_s, next_in_turn_s, take_in_turn
+from model.simulate.arrivals import Arrivals, let_come, next_alone_s, next_in_turn_s, take_in_turn
 from model.simulate.blocks import NONE, Ints
 from model.simulate.clock import Engine, Step, Stretch, before, goes_on, length_s, plan, seen_in, stamp, step_of, take
 from model.simulate.costs import Floats, StepCosts
@@ -68,21 +68,24 @@ def serve_apart(
     book, came, done, preemptions, now, coming = new_book(len(due)), 0, 0, 0, 0.0, due.min()
     while done < len(due):
         book = with_room(book, settings.seqs + 1)
-        busy, busy_s = _earliest(watch, False)
-        ready, ready_s = _earliest(watch, True)
+        busy, busy_s = earliest(watch, False)
+        ready, ready_s = earliest(watch, True)
         if busy_s < np.inf and busy_s <= min(max(coming, now), ready_s):
-            now = busy_s
-            done += _end(settings, requests, engine_of(ranks, busy), watch, busy, book, arrivals, done)
-            _rest(engine_of(ranks, busy), watch, busy, desk)
+            now, engine = busy_s, engine_of(ranks, busy)
+            finished = end(settings, requests, engine, watch, busy, book)
+            let_come(arrivals, due, cap, talks, done, engine[0].finished, finished, now)
+            done += finished
+            report(desk, busy, engine[0].counts[WAITING], engine[0].counts[RUNNING], now)
+            rest(engine, watch, busy)
         elif coming < np.inf and max(coming, now) <= ready_s:
             now = max(coming, now)
             request = take_in_turn(arrivals, coming) if talks else came
             book.arrived[request] = due[request]
-            _come(settings, watch, route(desk, now), request, now)
+            come(settings, watch, route(desk, now), request, now)
             came += 1
         elif ready_s < np.inf:
-            _see(settings, requests, engine_of(ranks, ready)[0], watch, ready, book)
-            preemptions += _begin(settings, requests, costs, engine_of(ranks, ready), watch, ready, book, skips)
+            see(settings, requests, engine_of(ranks, ready)[0], watch, ready, book)
+            preemptions += begin(settings, requests, costs, engine_of(ranks, ready), watch, ready, book, skips)
         else:
             break  # what waits can never run; it stays unanswered
         coming = next_in_turn_s(arrivals) if talks else next_alone_s(due, cap, came, done)
@@ -91,7 +94,7 @@ def serve_apart(
 
 
 @njit(cache=True)
-def _earliest(watch: Watch, is_ready: bool) -> tuple[int, float]:
+def earliest(watch: Watch, is_ready: bool) -> tuple[int, float]:
     """The replica that may begin, or else that ends, before all others, and when; inf where there is none."""
     found, least = 0, np.inf
     for rank in range(len(watch.mode)):
@@ -101,7 +104,7 @@ def _earliest(watch: Watch, is_ready: bool) -> tuple[int, float]:
 
 
 @njit(cache=True)
-def _come(settings: Settings, watch: Watch, rank: int, request: int, now: float) -> None:
+def come(settings: Settings, watch: Watch, rank: int, request: int, now: float) -> None:
     """A request comes to a replica: what goes on there ends with the last step that is decided."""
     if watch.first[rank] == NONE:
         watch.first[rank] = request
@@ -118,7 +121,7 @@ def _come(settings: Settings, watch: Watch, rank: int, request: int, now: float)
 
 
 @njit(cache=True)
-def _see(settings: Settings, requests: Requests, state: State, watch: Watch, rank: int, book: Book) -> None:
+def see(settings: Settings, requests: Requests, state: State, watch: Watch, rank: int, book: Book) -> None:
     """Who came in time waits from here on."""
     request = watch.first[rank]
     while request != NONE and book.arrived[request] <= watch.seen_s[rank]:
@@ -129,7 +132,7 @@ def _see(settings: Settings, requests: Requests, state: State, watch: Watch, ran
 
 
 @njit(cache=True)
-def _begin(
+def begin(
     settings: Settings,
     requests: Requests,
     costs: StepCosts,
@@ -155,7 +158,7 @@ def _begin(
         _wait(watch, rank)
         return 0
     book.counts[PEAK] = max(book.counts[PEAK], len(blocks.users) - blocks.free[0])
-    step = step_of(state, costs)
+    step = step_of(state, costs, settings.drafts)
     watch.mode[rank], watch.end_s[rank] = STEPPING, now + step.seconds
     numbers[0], numbers[1], numbers[2] = step
     numbers[3] = stamp(requests, state, book, now, now + step.seconds)
@@ -163,17 +166,8 @@ def _begin(
 
 
 @njit(cache=True)
-def _end(
-    settings: Settings,
-    requests: Requests,
-    engine: Engine,
-    watch: Watch,
-    rank: int,
-    book: Book,
-    arrivals: Arrivals,
-    earlier: int,
-) -> int:
-    """The step or stretch ran; answers how many requests are done, after so many earlier."""
+def end(settings: Settings, requests: Requests, engine: Engine, watch: Watch, rank: int, book: Book) -> int:
+    """The step or stretch ran; answers how many requests are done."""
     state, blocks = engine
     now, numbers = watch.end_s[rank], watch.numbers[rank]
     if watch.mode[rank] == STRETCHING:
@@ -185,20 +179,15 @@ def _end(
     finish_step(settings, requests, state, blocks)
     finished = state.counts[FINISHED]
     book.last_s[state.finished[:finished]] = now
-    if len(arrivals.follower) > 0:
-        answered(arrivals, state.finished, finished, now)
-    else:
-        answered_alone(arrivals.due, arrivals.cap, earlier, finished, now)
     write(book, now, 1, numbers[0], numbers[0], numbers[3], len(blocks.users) - blocks.free[0])
     watch.alike[rank] = goes_on(state, int(numbers[1]))
     return int(finished)
 
 
 @njit(cache=True)
-def _rest(engine: Engine, watch: Watch, rank: int, desk: Desk) -> None:
+def rest(engine: Engine, watch: Watch, rank: int) -> None:
     """Between two steps: ready for the next one where anybody is there."""
     count = engine[0].counts
-    report(desk, rank, count[WAITING], count[RUNNING], watch.end_s[rank])
     watch.mode[rank] = READY
     if count[RUNNING] + count[WAITING] == 0:
         _wait(watch, rank)

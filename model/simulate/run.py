@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from model.simulate.blocks import Ints
 from model.simulate.clock import serve
 from model.simulate.costs import Floats, StepCosts
 from model.simulate.fleet import new_fleet
@@ -14,7 +15,7 @@ from model.simulate.fleet_clock import serve_fleet
 from model.simulate.log import Served
 from model.simulate.sglang.server import AnySettings, SglangSettings
 from model.simulate.sglang.serving import check_sglang, served_by_sglang
-from model.simulate.state import compiled, new_state
+from model.simulate.state import EngineSettings, compiled, new_state
 from model.simulate.trace import Trace
 from perfdb.errors import InputError
 
@@ -29,12 +30,17 @@ class Run:
     settings: AnySettings
     served: Served
 
+    @property
+    def emitted(self) -> Ints:
+        """Tokens that each request generated, n."""
+        return np.minimum(self.trace.output, np.maximum(self.settings.max_model_len - self.trace.prompt, 1))
+
     def latencies(self, request_s: float = 0.0, token_s: float = 0.0) -> dict[str, Floats]:
         """Seconds per request as a client sees them, n each: ttft_s, e2e_s, and tpot_s (of two tokens or more).
 
         `request_s` and `token_s` are what the front end adds to a request and to each of its output tokens.
         """
-        emitted = np.minimum(self.trace.output, np.maximum(self.settings.max_model_len - self.trace.prompt, 1))
+        emitted = self.emitted
         ttft = self.served.first_s - self.served.arrived + request_s
         e2e = self.served.last_s - self.served.arrived + request_s + token_s * (emitted - 1)
         several = emitted > 1
@@ -49,7 +55,11 @@ class Run:
         gaps = np.repeat(self.served.gap_first, steps) + at * np.repeat(slope, steps)
         weights = np.repeat(self.served.emitted, steps)
         late = self.served.late
-        return np.concatenate([gaps, late]), np.concatenate([weights, np.ones(len(late))])
+        gaps, weights = np.concatenate([gaps, late]), np.concatenate([weights, np.ones(len(late))])
+        if self.settings.speculation is None:
+            return gaps, weights
+        together = float((self.emitted - 1).sum() - weights.sum())  # drafts that were right come with what they follow
+        return np.append(gaps, 0.0), np.append(weights, together)
 
 
 def simulate(trace: Trace, settings: AnySettings, costs: StepCosts, is_skipping: bool = True) -> Run:
@@ -87,15 +97,20 @@ def served_alone(trace: Trace, settings: AnySettings, costs: StepCosts, is_skipp
     if isinstance(settings, SglangSettings):
         return served_by_sglang(trace, settings, costs, is_skipping)
     flags, requests = compiled(settings), trace.requests()
-    is_plain = not settings.is_priority and settings.long_prefill_token_threshold == 0
-    shares = settings.enable_prefix_caching and trace.shares
-    if is_plain and not shares and settings.max_num_seqs <= settings.max_num_batched_tokens:
+    if is_plain(trace, settings):
         fleet = new_fleet(requests, settings.num_blocks, settings.block_size)
         served: Served = serve_fleet(flags, requests, costs, trace.arrivals(), is_skipping, fleet)
         if not served.preemptions or not settings.enable_prefix_caching:
             return served
     exact: Served = serve(flags, requests, costs, trace.arrivals(), is_skipping, new_state(settings, len(trace)))
     return exact
+
+
+def is_plain(trace: Trace, settings: EngineSettings) -> bool:
+    """Whether all requests can be advanced together: see `model.simulate.fleet`."""
+    shares = settings.enable_prefix_caching and trace.shares
+    special = settings.is_priority or settings.long_prefill_token_threshold or settings.speculation
+    return not (special or shares) and settings.max_num_seqs <= settings.max_num_batched_tokens
 
 
 def summary(run: Run, request_s: float = 0.0, token_s: float = 0.0) -> dict[str, Mapping[str, float] | float]:
@@ -107,7 +122,7 @@ def summary(run: Run, request_s: float = 0.0, token_s: float = 0.0) -> dict[str,
     gaps, weights = run.gaps()
     if weights.sum() > 0:
         answer["itl_s"] = _described(gaps + token_s, weights)
-    emitted = np.minimum(run.trace.output, np.maximum(run.settings.max_model_len - run.trace.prompt, 1)).sum()
+    emitted = run.emitted.sum()
     window = float(run.served.last_s.max() - run.served.arrived.min())
     answer |= {
         "output_tps": float(emitted / window),

@@ -6,7 +6,9 @@ nobody is admitted in that step. Admission never preempts and stops at the first
 behaviour of vllm 0.33's scheduler, observed.
 
 Notation: known tokens of a request are its prompt and what it has generated; computed ones have their keys and values
-in the cache. A request that has computed all that it knows generates one more at the end of the step.
+in the cache. A request that has computed all that it knows generates one more at the end of the step. Where tokens are
+drafted, those of the next step are computed along with the known ones, as far as budget and context last; of them it
+generates as many more as are right, and the slots of the others are used again.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from __future__ import annotations
 import numpy as np
 
 from model.compiled import njit
-from model.simulate.blocks import NONE, Blocks, fill, find, hold, release, take
+from model.simulate.blocks import Blocks, find, hold
+from model.simulate.holding import blocks_for, blocks_found, found_in_queue, give_up_blocks, grow
 from model.simulate.names import block_name
 from model.simulate.queue import chain_back, chain_front, peek, pop, push_heap
+from model.simulate.speculation import accepted
 from model.simulate.state import (
     ADMITTED,
     FINISHED,
@@ -54,23 +58,27 @@ def schedule(settings: Settings, requests: Requests, state: State, blocks: Block
 
 @njit(cache=True)
 def finish_step(settings: Settings, requests: Requests, state: State, blocks: Blocks) -> None:
-    """The step ran: who has computed all that it knows gets a token; who is done leaves with all blocks."""
+    """The step ran: who has computed all that it knows gets a token, or several; who is done leaves with all blocks."""
     count = state.counts
     for place in range(count[SCHEDULED]):
         request = state.scheduled[place]
         state.computed[request] += state.tokens[place]
-        if state.computed[request] < requests.prompt[request] + state.outputs[request]:
+        drafted = state.computed[request] - requests.prompt[request] - state.outputs[request]
+        if drafted < 0:
             continue
-        state.outputs[request] += 1
-        known = requests.prompt[request] + state.outputs[request]
-        if state.outputs[request] >= requests.limit[request] or known >= settings.model_len:
+        right = accepted(settings.drafts, request, state.outputs[request], drafted) if drafted > 0 else 0
+        state.computed[request] -= drafted - right
+        state.drafted[request] = settings.drafts.tokens
+        goal = min(requests.limit[request], settings.model_len - requests.prompt[request])
+        state.outputs[request] = min(state.outputs[request] + 1 + right, goal)
+        if state.outputs[request] == goal:
             state.finished[count[FINISHED]] = request
             count[FINISHED] += 1
     if count[FINISHED] == 0:
         return
     for place in range(count[FINISHED]):
         request = state.finished[place]
-        _give_up_blocks(settings, state, blocks, request)
+        give_up_blocks(settings, state, blocks, request)
         state.computed[request] = -1
     _drop_finished(state)
 
@@ -80,8 +88,9 @@ def decode_on(settings: Settings, requests: Requests, state: State, blocks: Bloc
     """Several steps at once in which every running request decodes and none is done; the blocks must be there."""
     for place in range(state.counts[RUNNING]):
         request = state.running[place]
-        _grow(settings, requests, state, blocks, request, steps)
-        state.computed[request] += steps
+        reached = state.computed[request] + steps
+        grow(settings, requests, state, blocks, request, reached, reached)
+        state.computed[request] = reached
         state.outputs[request] += steps
 
 
@@ -103,9 +112,11 @@ def _serve_running(settings: Settings, requests: Requests, state: State, blocks:
     place = 0
     while place < state.counts[RUNNING] and budget > 0:
         request = state.running[place]
-        known = requests.prompt[request] + state.outputs[request]
-        tokens = min(known - state.computed[request], most, budget)
-        need = _blocks_for(settings, state.computed[request] + tokens) - state.held[request]
+        known, computed = requests.prompt[request] + state.outputs[request], state.computed[request]
+        drafted = min(state.drafted[request], settings.model_len - 1 - known) if state.drafted[request] > 0 else 0
+        tokens = min(known + drafted - computed, most, budget)
+        room = min(computed + tokens + settings.drafts.ahead, settings.model_len)
+        need = blocks_for(settings, room) - state.held[request]
         fits = True
         while need > blocks.free[0]:
             victim = _victim(settings, requests, state)
@@ -116,7 +127,7 @@ def _serve_running(settings: Settings, requests: Requests, state: State, blocks:
                 fits = False
                 break
         if fits:
-            _grow(settings, requests, state, blocks, request, tokens)
+            grow(settings, requests, state, blocks, request, room, min(computed + tokens, known))
             _note(state, request, tokens)
             budget -= tokens
             place += 1
@@ -157,8 +168,8 @@ def _preempt(
             state.scheduled[kept], state.tokens[kept] = state.scheduled[other], state.tokens[other]
             kept += 1
     count[SCHEDULED] = kept
-    _give_up_blocks(settings, state, blocks, victim)
-    state.computed[victim] = 0
+    give_up_blocks(settings, state, blocks, victim)
+    state.computed[victim] = state.drafted[victim] = state.brought[victim] = 0
     state.preempted[count[PREEMPTED]] = victim
     count[PREEMPTED] += 1
     if settings.is_priority:
@@ -174,20 +185,20 @@ def _admit(settings: Settings, requests: Requests, state: State, blocks: Blocks,
     count = state.counts
     while count[WAITING] > 0 and budget > 0 and count[RUNNING] < settings.seqs:
         request = peek(settings, state)
-        hits = _hits(settings, requests, state, blocks, request)
+        hits = blocks_found(settings, requests, state, blocks, request)
         known = requests.prompt[request] + state.outputs[request]
-        computed = hits * settings.block_size
+        computed = max(hits * settings.block_size, state.brought[request])
         tokens = min(known - computed, most)
         if not settings.chunks and tokens > budget:
             break
         tokens = min(tokens, budget)
         through = known if settings.reserves else computed + tokens
-        new = _blocks_for(settings, through) - hits
-        if new + _hits_in_queue(settings, requests, blocks, request, hits) > blocks.free[0]:
+        new = blocks_for(settings, through) - hits
+        if new + found_in_queue(settings, requests, blocks, request, hits) > blocks.free[0]:
             break
         pop(settings, requests, state)
         _start(settings, requests, state, blocks, request, hits)
-        _grow(settings, requests, state, blocks, request, tokens)
+        grow(settings, requests, state, blocks, request, computed + tokens, computed + tokens)
         _note(state, request, tokens)
         budget -= tokens
 
@@ -204,70 +215,12 @@ def _start(settings: Settings, requests: Requests, state: State, blocks: Blocks,
         hold(blocks, block)
         state.table[row, place] = block
     state.held[request] = state.filled[request] = hits
-    state.computed[request] = hits * settings.block_size
+    state.computed[request] = max(hits * settings.block_size, state.brought[request])
     state.running[count[RUNNING]] = request
     count[RUNNING] += 1
     state.admitted[count[ADMITTED]] = request
     state.hits[count[ADMITTED]] = state.computed[request]
     count[ADMITTED] += 1
-
-
-@njit(cache=True)
-def _hits(settings: Settings, requests: Requests, state: State, blocks: Blocks, request: int) -> int:
-    """How many leading blocks of a request are in the cache; its last known token is always computed anew."""
-    if not settings.caches:
-        return 0
-    most = (requests.prompt[request] + state.outputs[request] - 1) // settings.block_size
-    found = 0
-    while found < most and find(blocks, block_name(requests, settings.block_size, request, found)) != NONE:
-        found += 1
-    return found
-
-
-@njit(cache=True)
-def _hits_in_queue(settings: Settings, requests: Requests, blocks: Blocks, request: int, hits: int) -> int:
-    """How many of the blocks that were found stand in the free queue, and so count against it."""
-    idle = 0
-    for place in range(hits):
-        if blocks.users[find(blocks, block_name(requests, settings.block_size, request, place))] == 0:
-            idle += 1
-    return idle
-
-
-@njit(cache=True)
-def _grow(settings: Settings, requests: Requests, state: State, blocks: Blocks, request: int, tokens: int) -> None:
-    """Blocks for `tokens` more; those that become full can be found at once."""
-    through = state.computed[request] + tokens
-    need = _blocks_for(settings, through)
-    if not settings.caches:
-        blocks.free[0] -= max(need - state.held[request], 0)
-        state.held[request] = max(need, state.held[request])
-        return
-    row = state.row[request]
-    while state.held[request] < need:
-        state.table[row, state.held[request]] = take(blocks)
-        state.held[request] += 1
-    while (state.filled[request] + 1) * settings.block_size <= through:
-        place = state.filled[request]
-        fill(blocks, state.table[row, place], block_name(requests, settings.block_size, request, place))
-        state.filled[request] += 1
-
-
-@njit(cache=True)
-def _give_up_blocks(settings: Settings, state: State, blocks: Blocks, request: int) -> None:
-    if settings.caches:
-        release(blocks, state.table[state.row[request], : state.held[request]])
-    else:
-        blocks.free[0] += state.held[request]
-    state.free_rows[state.counts[ROWS]] = state.row[request]
-    state.counts[ROWS] += 1
-    state.held[request] = state.filled[request] = 0
-    state.row[request] = NONE
-
-
-@njit(cache=True)
-def _blocks_for(settings: Settings, tokens: int) -> int:
-    return (tokens + settings.block_size - 1) // settings.block_size
 
 
 @njit(cache=True)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from model.simulate.blocks import NONE, Blocks, Ints, Ints32, new_blocks
+from model.simulate.speculation import NO_DRAFTS, Drafts, Speculation
 
 NO_SHARING = 1 << 40
 """Tokens per shared chunk where each chunk is a whole prefix."""
@@ -16,7 +17,8 @@ NO_SHARING = 1 << 40
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
     """The flags of vLLM's V1 scheduler. `num_blocks` are usable ones; a threshold of 0 is none. With `async_scheduling`
-    a step is decided when the one before begins: who comes later than that waits for another."""
+    a step is decided when the one before begins: who comes later than that waits for another. `speculation`: what is
+    drafted, if anything is."""
 
     max_num_batched_tokens: int
     max_num_seqs: int
@@ -29,6 +31,7 @@ class EngineSettings:
     is_priority: bool = False
     reserve_full_isl: bool = True
     async_scheduling: bool = False
+    speculation: Speculation | None = None
 
 
 class Settings(NamedTuple):
@@ -44,6 +47,7 @@ class Settings(NamedTuple):
     is_priority: bool
     reserves: bool
     ahead: bool
+    drafts: Drafts
 
 
 class Requests(NamedTuple):
@@ -67,15 +71,18 @@ class Requests(NamedTuple):
 class State(NamedTuple):
     """Where n requests stand; what the last step decided is in the last six columns.
 
-    `computed`, `outputs`, `held` (blocks), `filled` (blocks that can be found), `row` (of `table`, the blocks held by a
-    running request): n each. `running[:RUNNING]` in order; waiting is a chain of `next_waiting` from HEAD to TAIL, or a
-    heap `heap[:WAITING]` under the priority policy. `scheduled[:SCHEDULED]` with so many `tokens`,
-    `preempted[:PREEMPTED]`, `admitted[:ADMITTED]` with `hits` in tokens, `finished[:FINISHED]`. The lengths stand in
-    `counts`, `free_rows[:ROWS]` are rows of the table that nobody has.
+    `computed`, `outputs`, `drafted` (tokens for the next step), `brought` (tokens computed elsewhere, to whom a waiting
+    request's first blocks will belong), `held` (blocks), `filled` (blocks that can be found), `row` (of `table`, the
+    blocks held by a running request): n each. `running[:RUNNING]` in order; waiting is a chain
+    of `next_waiting` from HEAD to TAIL, or a heap `heap[:WAITING]` under the priority policy. `scheduled[:SCHEDULED]`
+    with so many `tokens`, `preempted[:PREEMPTED]`, `admitted[:ADMITTED]` with `hits` in tokens,
+    `finished[:FINISHED]`. The lengths stand in `counts`, `free_rows[:ROWS]` are rows of the table that nobody has.
     """
 
     computed: Ints
     outputs: Ints
+    drafted: Ints
+    brought: Ints
     held: Ints
     filled: Ints
     row: Ints32
@@ -110,6 +117,7 @@ def compiled(settings: EngineSettings) -> Settings:
         settings.is_priority,
         settings.reserve_full_isl,
         settings.async_scheduling,
+        settings.speculation.drafts if settings.speculation else NO_DRAFTS,
     )
 
 
@@ -121,7 +129,7 @@ def new_state(settings: EngineSettings, count: int) -> tuple[State, Blocks]:
     counts[HEAD] = counts[TAIL] = NONE
     counts[ROWS] = rows
     state = State(
-        ints(count), ints(count), ints(count), ints(count),
+        ints(count), ints(count), ints(count), ints(count), ints(count), ints(count),
         np.full(count, NONE, dtype=np.int32), np.full(count, NONE, dtype=np.int32), ints32(count + 1), ints32(rows + 1),
         np.arange(rows, dtype=np.int32)[::-1].copy(), np.full((rows, longest), NONE, dtype=np.int32), counts,
         ints32(rows + 1), ints(rows + 1), ints32(rows + 1), ints32(rows + 1), ints(rows + 1), ints32(rows + 1),

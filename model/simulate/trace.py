@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,6 +58,12 @@ class Trace:
     def shares(self) -> bool:
         """Whether any two requests may have tokens in common."""
         return self.turns is not None or bool(self.shared.any())
+
+    def first(self) -> Trace:
+        """Its first request alone."""
+        nobody = None if self.turns is None else Turns(np.array([NONE]), np.zeros(1))
+        one = {name: getattr(self, name)[:1] for name in ("arrival_s", "prompt", "output", "shared", "first_chunk")}
+        return replace(self, turns=nobody, **one)
 
     def requests(self, priority: Ints | None = None) -> Requests:
         """As the scheduler takes them."""

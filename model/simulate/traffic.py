@@ -36,10 +36,14 @@ class Prefixes:
 
 @dataclass(frozen=True)
 class Conversations:
-    """Quantiles at equal steps: turns of a conversation, and seconds between an answer and the next turn."""
+    """Quantiles at equal steps: turns of a conversation, and seconds between an answer and the next turn.
+
+    `later_lengths` are those of what a later turn adds and of its answer; None: as the first turn's.
+    """
 
     turns: tuple[float, ...]
     think_s: tuple[float, ...]
+    later_lengths: Lengths | None = None
 
     @property
     def mean_turns(self) -> float:
@@ -51,7 +55,8 @@ class Conversations:
 class Traffic:
     """A workload that can be drawn from.
 
-    `lengths` is in the notation of `perfdb.lengths`: of whole prompts, in conversations of what each turn adds to them.
+    `lengths` is in the notation of `perfdb.lengths`: of whole prompts, in conversations of what each turn adds to them,
+    or the first does where later ones have their own.
     Open arrivals come at `rate` requests/s (of all turns); the gaps are gamma distributed with shape `burstiness` (1 is
     Poisson, less is burstier, inf constant), their rate changes over equal windows of `window_s` in the proportions
     `rates`, again and again. Closed ones keep `concurrency` requests (or conversations) under way.
@@ -124,10 +129,9 @@ def sampled(load: Workload | Traffic, requests: int, seed: int = 0) -> Trace:
     if not 1 <= requests <= MOST_SAMPLED:
         raise InputError.at("requests", f"{requests}", f"1 to {MOST_SAMPLED:,}")
     traffic = load if isinstance(load, Traffic) else Traffic.of(load)
-    pairs = np.array(traffic.lengths.sample(requests, seed), dtype=np.int64)
     generator = np.random.default_rng(seed)
-    prompt, output = pairs[:, 0].copy(), pairs[:, 1].copy()
     turns, opener = _turns(traffic, requests, generator)
+    prompt, output = _tokens(traffic, opener, seed)
     openers, rank = np.unique(opener, return_inverse=True)
     arrival = _arrivals(traffic, len(openers), generator)[rank]
     trace = unshared(arrival, prompt, output, traffic.concurrency or 0)
@@ -148,6 +152,17 @@ def _turns(traffic: Traffic, requests: int, generator: np.random.Generator) -> t
     opener = np.repeat(starts, np.diff(np.append(starts, requests)))
     think_s = _drawn(talk.think_s, requests, generator)
     return Turns(np.where(opener == rows, NONE, rows - 1), np.where(opener == rows, 0.0, think_s)), opener
+
+
+def _tokens(traffic: Traffic, opener: Ints, seed: int) -> tuple[Ints, Ints]:
+    """What each turn adds to its prompt and answers, n each."""
+    later = None if traffic.conversations is None else traffic.conversations.later_lengths
+    opens = opener == np.arange(len(opener)) if later is not None else np.ones(len(opener), dtype=bool)
+    tokens = np.empty((len(opener), 2), dtype=np.int64)
+    for rows, lengths, own in ((opens, traffic.lengths, seed), (~opens, later, ~seed)):
+        if lengths is not None and rows.any():
+            tokens[rows] = lengths.sample(int(rows.sum()), own)
+    return tokens[:, 0].copy(), tokens[:, 1].copy()
 
 
 def _arrivals(traffic: Traffic, count: int, generator: np.random.Generator) -> Floats:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from model.cycle import decode_load
 from model.ops import StepLoad, operations
 from model.points import Points
-from model.serving import decode_load
 from model.simulate.costs import attention_s
 from model.step import drafting_s, operation_s
 from model.steps.bundle import Bundle

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _LEAST_TOKENS, _MOST_TOKENS = 2048, 1 << 17
 _LEAST_SEQS, _MOST_SEQS = 256, 1 << 14
+_ONLY = np.zeros(1, np.int64)
 _PLAIN_S = 60e-6
 """Seconds that a step takes that is not compiled."""
 
@@ -53,8 +54,10 @@ def planned_seconds(points: Points, load: StepLoad, tables: Tables) -> Floats:
 
 def _plans(points: Points) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The first row of each way of dividing, formatting and launching the model, `p`, and each row's way, `n`."""
+    if len(points) == 1:
+        return _ONLY, _ONLY
     divided = (points.tp, points.pp, points.ep, points.attention_dp)
-    columns = (*divided, points.weight_row, points.cache_row, points.eager)
+    columns = (*divided, points.weight_row, points.cache_row, points.eager, points.all_to_all)
     code = np.zeros(len(points))
     for column in columns:
         code = code * (column.max() + 1.0) + column

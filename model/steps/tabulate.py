@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from model.architecture import Architecture
-from model.dtypes import dtype
+from model.hosts import HOP_S, across_s, hosts_passed, network_bytes_s, says_network, spread_over
+from model.parts import ATTENTION, EXPERTS
 from model.prediction import Floats
 from model.simulate.costs import APART, Apart, StepCosts, chunk_coordinate
 from model.steps.bundle import Bundle, find_bundle
 from model.steps.layers import (
     Attention,
     Call,
+    Dispatch,
     LatentAttention,
     Message,
     Mixture,
@@ -28,7 +30,8 @@ from model.steps.layers import (
 from model.steps.overheads import Overheads
 from model.steps.small import OURS, SmallKernels
 from model.tables.answer import Answer
-from model.tables.library import Tables
+from model.tables.library import Key, Tables
+from model.tables.said import listening, say
 from perfdb.facts.platforms import PlatformFacts
 
 _BATCH: Floats = 2.0 ** np.arange(0, 9, dtype=np.float64)
@@ -39,8 +42,8 @@ _PAST = np.concatenate([[0.0], 1024.0 * 2.0 ** np.arange(0, 8)])
 _DECODES: Floats = np.concatenate([[0.0], 2.0 ** np.arange(0, 12, dtype=np.float64)])
 _CACHED: Floats = 2.0 ** np.arange(0, 18, dtype=np.float64)
 _SEND_S = 10e-6
-_WHOLE_BYTES = 2.0
 _MESSAGES = {"dispatch", "combine"}
+_NETWORK: Key = ("network", "", "")
 _NO_JOINT = np.array([0.0, 1.0])
 
 
@@ -108,7 +111,7 @@ class StepModel:
                 yield self._latent("generation", call, decodes, cached, 0.0)
 
     def _latent(self, phase: str, call: LatentAttention, batch: Floats, tokens: Floats, past: Floats | float) -> Part:
-        formats = (self.weight_dtype, self.kv_dtype)
+        formats = (self._format(ATTENTION), self.kv_dtype)
         found = self.tables.query_latent_attention(phase, formats, call.layer, call.heads, batch, tokens, past)
         return self._counted(f"{phase}_{call.name}", call.count, found)
 
@@ -154,57 +157,92 @@ class StepModel:
             dense, head + added.sequence_s * seqs, _NO_JOINT, _NO_JOINT, _NO_JOINT, _NO_JOINT, APART, step, self._apart
         )
 
-    @cached_property
+    @property
     def _apart(self) -> Apart:
-        batch, chunk, past = (axis.ravel() for axis in np.meshgrid(_BATCH, _CHUNK, _PAST, indexing="ij"))
-        context = _total(self.prompts(batch, chunk, past)).reshape(len(_BATCH), len(_CHUNK), len(_PAST))
-        decodes, cached = (axis.ravel() for axis in np.meshgrid(_DECODES[1:], _CACHED, indexing="ij"))
-        generation = _total(self.decoding(decodes, cached)).reshape(len(_DECODES) - 1, len(_CACHED))
-        generation = np.concatenate([np.zeros((1, len(_CACHED))), generation])
-        place = chunk_coordinate.taking(1e-5)
-        coordinate = np.array([place(length) for length in _CHUNK.tolist()])
-        return Apart(_BATCH, coordinate, _PAST, context, _DECODES, _CACHED, generation)
+        """Attention of prompts and of decoding sequences; configs that divide it in the same way share it."""
+        apart, said = _attending(replace(self, sharding=Sharding(self.sharding.tp), host_s=0.0))
+        say(said)
+        return apart
 
     def _part(self, call: Call, rows: Floats) -> Part:
         match call:
             case Product():
-                number_format = self.head_dtype if call.of_sequences else product_format(self.weight_dtype, call.name)
+                number_format = self.head_dtype if call.of_sequences else self._format(call.part)
                 found = self.tables.query_gemm(number_format, rows, call.n, call.k)
                 return self._counted(call.name, call.count, found)
             case Mixture():
-                number_format = expert_format(self.weight_dtype, self.tables.engine, self.tables.platform)
+                number_format = expert_format(self._format(EXPERTS), self.tables.engine, self.tables.platform)
                 found = self.tables.query_experts(number_format, call.layer, rows * call.ranks)
                 return self._counted(call.name, call.count, found)
             case Message():
-                found = self.tables.query_message(call.op, rows * call.token_bytes, call.devices)
+                return self._counted(call.name, call.count, self._collective(call, rows * call.token_bytes))
+            case Dispatch():
+                # a rank's tp devices bring its tokens in equal parts
+                own = rows / self.sharding.tp
+                found = self.tables.query_exchange(call.op, call.way, self._sent(call.op), call.layer, own)
                 return self._counted(call.name, call.count, found)
-            case Traffic() | Send():
-                return self._counted(call.name, call.count, self._estimated(call, rows))
+            case Traffic():
+                rate = self.tables.platform.bandwidth_bytes_s * self.small.share
+                found = self.tables.estimate(self.small.launch_s, rows * call.token_bytes / rate)
+                return self._counted(call.name, call.count, found)
+            case Send():
+                return self._sending(call, rows * call.token_bytes)
         raise TypeError(call)  # attention does not grow with rows
 
-    def _estimated(self, call: Traffic | Send, rows: Floats) -> Answer:
-        if isinstance(call, Send):
-            return self.tables.estimate(_SEND_S, rows * call.token_bytes / self.tables.link)
-        rate = self.tables.platform.bandwidth_bytes_s * self.small.share
-        return self.tables.estimate(self.small.launch_s, rows * call.token_bytes / rate)
+    def _format(self, part: str) -> str:
+        return self.model.format_of(part, self.weight_dtype)
+
+    def _sent(self, op: str) -> str:
+        """Tokens are sent in 4 bits where the experts multiply them so, results in 16."""
+        experts = self._format(EXPERTS)
+        return experts if op == "moe_dispatch" and experts == "nvfp4" else "bf16"
+
+    def _collective(self, call: Message, size: Floats) -> Answer:
+        """Within a host as measured; ranks of attention stand `tp` devices apart."""
+        platform, stride = self.tables.platform, self.sharding.tp if call.name in _MESSAGES else 1
+        hosts, members = spread_over(call.devices, stride, platform)
+        if hosts == 1:
+            return self.tables.query_message(call.op, size, call.devices)
+        self._say_network()
+        across = self.tables.estimate(0.0, across_s(call.op, size, hosts, members, platform))
+        if members == 1:
+            return across
+        within = self.tables.query_message(call.op, size, members)
+        total = within.latency_s + across.latency_s
+        spread = (within.latency_s * within.rel_sd + across.latency_s * across.rel_sd) / total
+        return Answer(total, spread, across.code)
+
+    def _sending(self, call: Send, size: Floats) -> Part:
+        """From stage to stage, over a link or the network."""
+        platform = self.tables.platform
+        each = self.sharding.tp * self.sharding.attention_dp
+        passed = hosts_passed(self.sharding.pp, each, platform)
+        if passed:
+            self._say_network()
+        here, there = _SEND_S + size / self.tables.link, HOP_S + size / network_bytes_s(platform)
+        mean = (here * (call.count - passed) + there * passed) / call.count
+        return self._counted(call.name, call.count, self.tables.estimate(0.0, mean))
+
+    def _say_network(self) -> None:
+        self.tables.warnings[_NETWORK] = says_network(self.tables.platform)
+        say([self.tables.warnings[_NETWORK]])
 
     def _counted(self, name: str, count: float, found: Answer, more_s: float = 0.0) -> Part:
         return Part(name, count * (found.latency_s + more_s), found.rel_sd, found.code)
 
 
-def head_format(model: Architecture, weight_format: str) -> str:
-    """The format of the output matrix: formats below 16 bits leave it in 16, but for weight files that say themselves.
-
-    Raises:
-        UnknownNameError: no such number format.
-    """
-    is_whole = dtype(weight_format).bytes >= _WHOLE_BYTES or model.file_layer_bytes is not None
-    return weight_format if is_whole else "bf16"
-
-
-def product_format(weight_format: str, name: str) -> str:
-    """The format of a product: routers stay in 16 bits, and of checkpoints in MXFP4 all but the experts."""
-    return "bf16" if name == "router" or weight_format == "mxfp4" else weight_format
+@lru_cache(maxsize=512)
+def _attending(steps: StepModel) -> tuple[Apart, frozenset[str]]:
+    """The attention of a step on grids, and what its tables say."""
+    with listening() as said:
+        batch, chunk, past = (axis.ravel() for axis in np.meshgrid(_BATCH, _CHUNK, _PAST, indexing="ij"))
+        context = _total(steps.prompts(batch, chunk, past)).reshape(len(_BATCH), len(_CHUNK), len(_PAST))
+        decodes, cached = (axis.ravel() for axis in np.meshgrid(_DECODES[1:], _CACHED, indexing="ij"))
+        generation = _total(steps.decoding(decodes, cached)).reshape(len(_DECODES) - 1, len(_CACHED))
+    generation = np.concatenate([np.zeros((1, len(_CACHED))), generation])
+    place = chunk_coordinate.taking(1e-5)
+    coordinate = np.array([place(length) for length in _CHUNK.tolist()])
+    return Apart(_BATCH, coordinate, _PAST, context, _DECODES, _CACHED, generation), frozenset(said)
 
 
 def expert_format(weight_format: str, engine: str, platform: PlatformFacts) -> str:

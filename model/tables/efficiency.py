@@ -14,6 +14,7 @@ from pathlib import Path
 
 from model.dtypes import Dtype, dtype, peak_flops
 from model.roofline import CPU, SLOWEST_LINK
+from model.tables.exchange import EXCHANGES
 from model.tables.kernels import ALL_REDUCE, MESSAGES, Rates
 from model.tables.sources import OTHER_FORMAT_SD, SIBLINGS
 from perfdb.facts.platforms import PlatformFacts
@@ -25,6 +26,7 @@ _SLOW_LINK = "slow link"
 _HALF = {"bf16", "fp16", "fp32"}
 _BESIDE_HALF = {"mxfp4"}
 """Formats of weights beside 16-bit activations that devices with narrower units need not multiply so."""
+_SPARSE, _WITHOUT_INDEXER = "dsa_", "_skip_indexer"
 _FAST_LINK = 100e9
 """Bytes per second above which devices are joined by links of their own rather than by the host's bus."""
 
@@ -87,12 +89,13 @@ def told_apart_by(op: str, number_format: str, cached_format: str) -> str:
 
 
 def _attends(op: str) -> bool:
-    return op.endswith(("attention", "mla_context_module", "mla_generation_module"))
+    return op.endswith("attention") or op.startswith(("mla_", _SPARSE))
 
 
 def _shares(platform: PlatformFacts, op: str, number_format: str, cached_format: str) -> Shares:
-    if op in MESSAGES:
+    if op in MESSAGES or op in EXCHANGES:
         op = ALL_REDUCE.op  # what its links reach, all of them do
+    op = op.removesuffix(_WITHOUT_INDEXER)
     if platform.kind == "cpu":
         return _CPU_MESSAGE if op == ALL_REDUCE.op else _CPU_ATTENTION if op.endswith("attention") else _CPU_GEMM
     wanted = told_apart_by(op, number_format, cached_format)

@@ -25,7 +25,7 @@ UNEVEN = 0.5
 class Packed(NamedTuple):
     """s slices. `knots`: of all axes in a row, those of axis a of slice i are knots[bounds[i, a]:bounds[i, a + 1]].
 
-    `values` (seconds) and `codes` of slice i start at offsets[i], last axis fastest; holes[i]: some were filled in.
+    `values` (seconds) and `codes` of slice i start at offsets[i], last axis fastest; holes[i]: some were not measured.
     `spread[i, a]` is how far the answer strays between two knots of the axis (sd of the logarithm), `noise` how far a
     measurement does.
     """
@@ -75,15 +75,17 @@ def look_up(
         corner = offsets[at] + i * second + j * third + k * fourth + m
         strides = (second, third, fourth)
         seconds[row] = _between(values, corner, strides, (u, v, w, x))
-        filled = holes[at] and _filled(codes, corner, strides, (u, v, w, x))
+        worst = _worst(codes, corner, strides, (u, v, w, x)) if holes[at] else MEASURED
         between = (spread[at, 0] * _way(u)) ** 2 + (spread[at, 1] * _way(v)) ** 2
         between += (spread[at, 2] * _way(w)) ** 2 + (spread[at, 3] * _way(x)) ** 2
+        if worst == INTERPOLATED:
+            between += (spread[at] ** 2).sum()
         sd[row] = np.sqrt(noise**2 + between)
         far[row] = outside
-        if outside or filled:
+        if outside or worst == EXTRAPOLATED:
             code[row] = EXTRAPOLATED
         else:
-            code[row] = INTERPOLATED if u > 0.0 or v > 0.0 or w > 0.0 or x > 0.0 else MEASURED
+            code[row] = INTERPOLATED if u > 0.0 or v > 0.0 or w > 0.0 or x > 0.0 else worst
     return seconds, sd, code, far
 
 
@@ -154,14 +156,12 @@ def _cube(
 
 
 @loop(nogil=True, error_model="numpy")
-def _filled(
-    codes: Codes, corner: int, strides: tuple[int, int, int], shares: tuple[float, float, float, float]
-) -> bool:
-    """Whether one of the corners that count was not measured."""
+def _worst(codes: Codes, corner: int, strides: tuple[int, int, int], shares: tuple[float, float, float, float]) -> int:
+    """The code of the corner that counts and is known worst: codes ascend from what was measured."""
+    worst = MEASURED
     for i in range(2 if shares[0] > 0.0 else 1):
         for j in range(2 if shares[1] > 0.0 else 1):
             for k in range(2 if shares[2] > 0.0 else 1):
                 for m in range(2 if shares[3] > 0.0 else 1):
-                    if codes[corner + i * strides[0] + j * strides[1] + k * strides[2] + m] != MEASURED:
-                        return True
-    return False
+                    worst = max(worst, codes[corner + i * strides[0] + j * strides[1] + k * strides[2] + m])
+    return int(worst)

@@ -60,16 +60,26 @@ Coordinate = Callable[[int, Floats, Sequence[Numbers]], Floats]
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel: `keys` and `axes` are columns that `model.tables.rows` makes, `formula` its `Base` at any rates."""
+    """One kernel: `keys` and `axes` are columns that `model.tables.rows` makes, `formula` its `Base` at any rates.
+
+    Where several implementations of an operation are no choice of the engine's, `made_by` ends the name of the one.
+    """
 
     op: str
     keys: tuple[str, ...]
     axes: tuple[str, ...]
     formula: Formula
     coordinate: Coordinate
+    made_by: str = ""
+
+    @property
+    def name(self) -> str:
+        """The operation, and which implementation of it."""
+        return f"{self.op} by {self.made_by}" if self.made_by else self.op
 
 
-def _plain(_axis: int, values: Floats, _keys: Sequence[Numbers]) -> Floats:
+def plain(_axis: int, values: Floats, _keys: Sequence[Numbers]) -> Floats:
+    """The coordinate of an argument that time is linear in."""
     return values
 
 
@@ -104,14 +114,14 @@ def attended(isl: Floats, prefix: Floats, window: Numbers) -> Floats:
 def _context_coordinate(axis: int, values: Floats, keys: Sequence[Numbers]) -> Floats:
     """Time grows with the square of the prompt, with a window only in proportion."""
     windowed = np.asarray(keys[1]) > 0
-    return values + np.where(windowed, 0.0, values * values / _TURN) if axis == _ISL else values
+    return values + np.where(windowed, 0.0, values * values / _TURN) if axis == ISL_AXIS else values
 
 
 def _latent_coordinate(axis: int, values: Floats, _keys: Sequence[Numbers]) -> Floats:
-    return values + values * values / _LATENT_TURN if axis == _ISL else values
+    return values + values * values / _LATENT_TURN if axis == ISL_AXIS else values
 
 
-_ISL = 2
+ISL_AXIS = 2
 
 
 def waves(batch: Floats, isl: Floats) -> Floats:
@@ -196,7 +206,7 @@ def _message(times: float) -> Formula:
     return formula
 
 
-GEMM = Kernel("gemm", (), ("m", "n", "k"), _gemm, _plain)
+GEMM = Kernel("gemm", (), ("m", "n", "k"), _gemm, plain)
 CONTEXT = Kernel(
     "context_attention",
     ("head_dim", "window_size", "kv_heads"),
@@ -205,16 +215,16 @@ CONTEXT = Kernel(
     _context_coordinate,
 )
 GENERATION = Kernel(
-    "generation_attention", ("head_dim", "window_size", "kv_heads"), ("heads", "batch_size", "kv"), _generation, _plain
+    "generation_attention", ("head_dim", "window_size", "kv_heads"), ("heads", "batch_size", "kv"), _generation, plain
 )
 EXPERTS = Kernel(
-    "moe", ("hidden", "inter", "topk", "experts", "moe_tp", "moe_ep", "skew"), ("tokens",), _experts, _plain
+    "moe", ("hidden", "inter", "topk", "experts", "moe_tp", "moe_ep", "skew"), ("tokens",), _experts, plain
 )
-ALL_REDUCE = Kernel("all_reduce", ("devices",), ("bytes",), _message(2.0), _plain)
+ALL_REDUCE = Kernel("all_reduce", ("devices",), ("bytes",), _message(2.0), plain)
 MESSAGES: Mapping[str, Kernel] = {
     ALL_REDUCE.op: ALL_REDUCE,
     **{
-        op: Kernel(op, ("devices",), ("bytes",), _message(1.0), _plain)
+        op: Kernel(op, ("devices",), ("bytes",), _message(1.0), plain)
         for op in ("all_gather", "reduce_scatter", "all_to_all")
     },
 }
@@ -223,4 +233,4 @@ _LATENT = ("weight_bytes", "shared_weights", "head_weights", "latent", "head_wid
 LATENT_CONTEXT = Kernel(
     "mla_context_module", _LATENT, ("heads", "batch_size", "isl", "prefix"), _latent_context, _latent_coordinate
 )
-LATENT_GENERATION = Kernel("mla_generation_module", _LATENT, ("heads", "batch_size", "kv"), _latent_generation, _plain)
+LATENT_GENERATION = Kernel("mla_generation_module", _LATENT, ("heads", "batch_size", "kv"), _latent_generation, plain)

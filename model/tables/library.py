@@ -6,8 +6,8 @@ format, and last a roofline at rates that devices like this one reach. Each step
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -16,8 +16,11 @@ from model.dtypes import dtype as known_format
 from model.kept.tables import kept_table
 from model.prediction import Floats
 from model.tables.answer import INTERPOLATED, LEARNED, MEASURED, ROOFLINE, VERSION_PROXY, Answer
+from model.tables.arguments import arrays, if_one
 from model.tables.ask import ask
 from model.tables.efficiency import ROOFLINE_SD, rates_of
+from model.tables.exchange import LOW_LATENCY_TOKENS, exchange_kernel
+from model.tables.glitches import GLITCH
 from model.tables.kernels import (
     ALL_HEADS,
     ALL_REDUCE,
@@ -25,19 +28,19 @@ from model.tables.kernels import (
     EXPERTS,
     GEMM,
     GENERATION,
-    LATENT_CONTEXT,
-    LATENT_GENERATION,
     MESSAGES,
     Kernel,
     Numbers,
     Rates,
     waves,
 )
+from model.tables.notes import Asked
 from model.tables.pack import Table, pack
-from model.tables.rows import measured_rows
+from model.tables.rows import columns_of, measured_rows
 from model.tables.said import say
-from model.tables.shapes import Experts, Heads, Latent
+from model.tables.shapes import Exchange, Experts, Heads, Indexed, Latent, Sparse
 from model.tables.sources import Choice, choose
+from model.tables.sparse import latent_kernel
 from perfdb.errors import UnknownNameError
 from perfdb.facts.platforms import PlatformFacts
 from perfdb.operations import OperationSet, OperationTable
@@ -46,6 +49,8 @@ Fetch = Callable[..., OperationTable]
 """`Store.operations`."""
 Key = tuple[str, str, str | None]
 """An operation, its number format and that of the cache."""
+_OF_VERSION: Key = ("", "", None)
+"""The key of what is said of the engine's version."""
 _NO_WAVES = np.empty(0)
 _PREFIX_SD = 0.08
 """Added where cached tokens before a prompt were never measured, and the formula says what they cost."""
@@ -96,7 +101,7 @@ class Tables:
         Raises:
             UnknownNameError: a number format is not known.
         """
-        return self._ask(GEMM, dtype, None, (), _arrays(m, n if tp == 1 else np.divide(n, tp), k))
+        return self._ask(GEMM, dtype, None, (), arrays(m, n if tp == 1 else np.divide(n, tp), k))
 
     def query_attention(
         self, phase: str, kv_dtype: str, heads: Heads, batch: Numbers, tokens: Numbers, prefix: Numbers = 0.0
@@ -112,22 +117,22 @@ class Tables:
         """
         reach = np.where(np.greater_equal(heads.window, np.add(tokens, prefix)), 0.0, heads.window)
         shares = ALL_HEADS if heads.kv_heads == heads.heads else heads.kv_heads
-        keys = (heads.head_dim, _if_one(reach), shares)
+        keys = (heads.head_dim, if_one(reach), shares)
         if phase == "generation":
-            return self._ask(GENERATION, "bf16", kv_dtype, keys, _arrays(heads.heads, batch, tokens))
-        return self._after_prefix(CONTEXT, kv_dtype, keys, _arrays(heads.heads, batch, tokens, prefix))
+            return self._ask(GENERATION, "bf16", kv_dtype, keys, arrays(heads.heads, batch, tokens))
+        return self._after_prefix(CONTEXT, kv_dtype, keys, arrays(heads.heads, batch, tokens, prefix))
 
     def query_latent_attention(
         self,
         phase: str,
         formats: tuple[str, str],
-        layer: Latent,
+        layer: Latent | Sparse | Indexed,
         heads: float,
         batch: Numbers,
         tokens: Numbers,
         prefix: Numbers = 0.0,
     ) -> Answer:
-        """A whole layer of latent attention (MLA) of `batch` sequences, with its projections.
+        """A whole layer of latent attention (MLA), full or sparse, of `batch` sequences, with its projections.
 
         Args:
             phase: as for `query_attention`.
@@ -140,14 +145,14 @@ class Tables:
             UnknownNameError: a number format is not known.
         """
         weights, cached = formats
-        keys = (known_format(weights).bytes, *layer)
+        keys, kernel = (known_format(weights).bytes, *layer), latent_kernel(phase, layer)
         if phase == "generation":
-            return self._ask(LATENT_GENERATION, "bf16", cached, keys, _arrays(heads, batch, tokens))
-        return self._after_prefix(LATENT_CONTEXT, cached, keys, _arrays(heads, batch, tokens, prefix))
+            return self._ask(kernel, "bf16", cached, keys, arrays(heads, batch, tokens))
+        return self._after_prefix(kernel, cached, keys, arrays(heads, batch, tokens, prefix))
 
     def query_experts(self, dtype: str, layer: Experts, tokens: Numbers) -> Answer:
         """The grouped products of one MoE layer for `tokens` tokens of all its devices together."""
-        return self._ask(EXPERTS, dtype, None, layer, _arrays(tokens))
+        return self._ask(EXPERTS, dtype, None, layer, arrays(tokens))
 
     def query_all_reduce(self, size: Numbers, devices: float) -> Answer:
         """The sum of a message of `size` bytes on each of `devices` devices."""
@@ -165,7 +170,20 @@ class Tables:
         """
         if op not in MESSAGES:
             raise UnknownNameError.of("collective", op, MESSAGES)
-        return self._ask(MESSAGES[op], "bf16", None, (devices,), _arrays(size))
+        return self._ask(MESSAGES[op], "bf16", None, (devices,), arrays(size))
+
+    def query_exchange(self, op: str, way: str, dtype: str, layer: Exchange, tokens: Numbers) -> Answer:
+        """Tokens (of one device each) brought to their experts, "moe_dispatch", or results back, "moe_combine".
+
+        Args:
+            op, way: see `model.tables.exchange`; `dtype` is the number format of what is sent.
+            layer: its experts are spread over its devices.
+        """
+        rows = arrays(tokens)[0]
+        few = rows <= LOW_LATENCY_TOKENS
+        kernels = [exchange_kernel(op, way, is_few) for is_few in (True, False)]
+        less, more = (self._ask(kernel, dtype, None, layer, [rows]) for kernel in kernels)
+        return Answer(*(np.where(few, one, other) for one, other in zip(astuple(less), astuple(more), strict=True)))
 
     @property
     def link(self) -> float:
@@ -220,28 +238,44 @@ class Tables:
         return Answer(seconds, np.hypot(found.rel_sd, choice.sd) if choice.sd else found.rel_sd, code)
 
     def _source(self, kernel: Kernel, dtype: str, kv_dtype: str | None) -> _Source:
-        key = (kernel.op, dtype, kv_dtype)
+        key = (kernel.name, dtype, kv_dtype)
         if key not in self._sources:
             self._sources[key] = self._found(kernel, dtype, kv_dtype)
-        if key in self.warnings:
-            say([self.warnings[key]])
+        say(self.warnings[of] for of in (key, _OF_VERSION) if of in self.warnings)
         return self._sources[key]
 
     def _found(self, kernel: Kernel, dtype: str, kv_dtype: str | None) -> _Source:
         wanted = rates_of(self.platform, kernel.op, dtype, kv_dtype or "bf16")
-        choice = choose(self.sets, kernel.op, self.engine, self.version, dtype, kv_dtype, self.is_in_steps)
-        if choice is None:
+        asked, about = Asked(self.platform.name, self.engine, self.version), (kernel.name, dtype, kv_dtype)
+        self._note(about, asked.too_small(kernel.op, dtype, self.sets))
+        sets = self.sets
+        while (
+            choice := choose(sets, kernel.op, self.engine, self.version, dtype, kv_dtype, self.is_in_steps)
+        ) is not None:
+            own = rates_of(self.platform, kernel.op, choice.dtype or dtype, choice.kv_dtype or "bf16")
+            packed = self._packed(kernel, own, choice, kv_dtype)
+            if packed is not None:
+                break
+            sets = [found for found in sets if not choice.is_of(found)]
+        if choice is None or packed is None:
             return _Source(None, wanted, wanted, None)
-        own = rates_of(self.platform, kernel.op, choice.dtype or dtype, choice.kv_dtype or "bf16")
-        key = (self.platform.name, kernel.op, choice.engine, choice.version, choice.dtype, kv_dtype)
+        nearest = asked.nearest(self.sets)
+        if nearest is not None:
+            self.warnings[_OF_VERSION] = asked.never_measured(nearest)
+        self._note(about, asked.notes(kernel.name, dtype, choice, packed, nearest))
+        return _Source(packed, own, wanted, choice)
+
+    def _packed(self, kernel: Kernel, own: Rates, choice: Choice, kv_dtype: str | None) -> Table | None:
+        key = (self.platform.name, kernel.name, choice.engine, choice.version, choice.dtype, kv_dtype)
         if key not in self.packed:
             pack = partial(self._pack, kernel, own, choice, kv_dtype)
             self.packed[key] = kept_table(self.identity, (key, own), pack)
-        packed = self.packed[key]
-        if packed is None:
-            return _Source(None, wanted, wanted, None)
-        self._note((kernel.op, dtype, kv_dtype), choice)
-        return _Source(packed, own, wanted, choice)
+        return self.packed[key]
+
+    def _note(self, key: Key, sentences: Iterable[str]) -> None:
+        said = "; ".join([*filter(None, [self.warnings.get(key)]), *sentences])
+        if said:
+            self.warnings[key] = said
 
     def _pack(self, kernel: Kernel, own: Rates, choice: Choice, kv_dtype: str | None) -> Table | None:
         """None where no row is usable."""
@@ -251,36 +285,15 @@ class Tables:
             engine_version=choice.version,
             op=kernel.op,
             dtype=choice.dtype,
+            columns=columns_of(kernel),
         )
         if kv_dtype is not None:
             table = table.where(kv_dtype=kv_dtype)
         rows = measured_rows(table, kernel)
         if not len(rows.seconds):
             return None
-        return pack(rows.keys, rows.arguments, rows.seconds, partial(kernel.formula, own), kernel.coordinate)
-
-    def _note(self, key: Key, choice: Choice) -> None:
-        if choice.is_proxy or choice.is_sibling:
-            op, dtype, _ = key
-            whose = f"{choice.engine} {choice.version or ''}".strip()
-            asked = f"{self.engine} {self.version or ''}".strip()
-            self.warnings[key] = (
-                f"no {dtype} {op} of {asked} on {self.platform.name} was measured: "
-                f"that of {whose} in {choice.dtype} stands in"
-            )
+        return pack(rows.keys, rows.arguments, rows.seconds, partial(kernel.formula, own), kernel.coordinate, GLITCH)
 
 
 def _waves(kernel: Kernel, batch: Floats, isl: Floats) -> Floats:
     return waves(batch, isl) if kernel is CONTEXT else _NO_WAVES
-
-
-def _arrays(*values: Numbers) -> list[Floats]:
-    """All of one length, as contiguous numbers."""
-    arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(value, dtype=np.float64)) for value in values))
-    return [np.ascontiguousarray(array) for array in arrays]
-
-
-def _if_one(values: Floats) -> Numbers:
-    """A single number where all are the same."""
-    first = float(values.flat[0])
-    return first if (values == first).all() else values

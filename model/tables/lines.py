@@ -9,16 +9,23 @@ import numpy as np
 import numpy.typing as npt
 
 from model.prediction import Floats
-from model.tables.answer import MEASURED
+from model.tables.answer import INTERPOLATED, MEASURED
+from model.tables.glitches import on_lines
 from model.tables.grid import AXES, Ints, Packed
-from model.tables.kernels import Coordinate
+from model.tables.kernels import Base, Coordinate
 from model.tables.spread import BESIDE, LEAST_WAY, NOISE, UNTRIED, spread_of
 
 _PADDING = AXES - 1
 
 
 def pack_lines(
-    keys: Floats, which: Ints, argument: Floats, seconds: Floats, coordinate: Coordinate
+    keys: Floats,
+    which: Ints,
+    argument: Floats,
+    seconds: Floats,
+    base: Base,
+    coordinate: Coordinate,
+    factor: float,
 ) -> tuple[Packed, Floats, Floats]:
     """The grid of r rows, and the lowest and highest arguments of its slices, `s x 4`.
 
@@ -26,7 +33,7 @@ def pack_lines(
         keys: of the slices, `s x key`.
         which: slice of each row, `r`; every slice has one.
         argument: `r`, and what time it took, `seconds`, `r`.
-        coordinate: see `model.tables.pack.pack`.
+        base, coordinate, factor: see `model.tables.pack.pack`.
     """
     order = np.lexsort((seconds, argument, which))
     which, argument, seconds = which[order], argument[order], seconds[order]
@@ -34,7 +41,12 @@ def pack_lines(
     counts = np.diff(np.r_[starts, len(which)])
     values = (seconds[starts + (counts - 1) // 2] + seconds[starts + counts // 2]) / 2.0
     at, argument = which[starts], argument[starts]
-    knots = coordinate(0, argument, tuple(keys[at].T))
+    knots, codes = coordinate(0, argument, tuple(keys[at].T)), np.full(len(values), MEASURED, np.int8)
+    if np.isfinite(factor):
+        ideal = base(tuple(keys[at].T), [argument])
+        wrong, said = on_lines(np.log(values / ideal), at, factor)
+        values = np.where(wrong, np.exp(said) * ideal, values)
+        codes[wrong] = INTERPOLATED
     sizes = np.bincount(at, minlength=len(keys))
     firsts = np.cumsum(sizes) - sizes
     begins = firsts + _PADDING * np.arange(len(keys))  # the axes that are not there have the knot 0 each
@@ -45,8 +57,8 @@ def pack_lines(
         padded,
         np.ascontiguousarray(bounds, np.int64),
         values,
-        np.full(len(values), MEASURED, np.int8),
-        np.zeros(len(keys), bool),
+        codes,
+        np.bincount(at, weights=codes, minlength=len(keys)) > 0,
         firsts.astype(np.int64),
         _spreads(values, knots, at, len(keys)),
         NOISE,

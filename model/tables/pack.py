@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from model.prediction import Floats
-from model.tables.answer import EXTRAPOLATED, MEASURED
+from model.prediction import Bools, Floats
+from model.tables.answer import EXTRAPOLATED, INTERPOLATED, MEASURED
 from model.tables.distinct import distinct
+from model.tables.glitches import on_grid
 from model.tables.grid import AXES, Ints, Packed
 from model.tables.kernels import Base, Coordinate
 from model.tables.lines import pack_lines
@@ -30,7 +31,14 @@ class Table:
     highs: Floats
 
 
-def pack(keys: Floats, arguments: Sequence[Floats], seconds: Floats, base: Base, coordinate: Coordinate) -> Table:
+def pack(
+    keys: Floats,
+    arguments: Sequence[Floats],
+    seconds: Floats,
+    base: Base,
+    coordinate: Coordinate,
+    factor: float = np.inf,
+) -> Table:
     """A table of r measurements.
 
     Args:
@@ -39,17 +47,20 @@ def pack(keys: Floats, arguments: Sequence[Floats], seconds: Floats, base: Base,
         seconds: `r`, positive.
         base: fills holes: they have the ratio to it of the nearest measured place along the last axis that has one.
         coordinate: ascending in the arguments of each axis.
+        factor: measurements so many times what their neighbours say (see `model.tables.glitches`), or less than that
+            part of it, are replaced by what these say.
     """
     first, which = distinct(list(keys.T), len(seconds))
     named = keys[first]
     if len(arguments) == 1:
-        packed, lows, highs = pack_lines(named, which, arguments[0], seconds, coordinate)
+        packed, lows, highs = pack_lines(named, which, arguments[0], seconds, base, coordinate, factor)
         return Table(packed, named, lows, highs)
     order = np.argsort(which, kind="stable")
     ends = np.cumsum(np.bincount(which, minlength=len(named)))
     slices = []
     for number, rows in enumerate(np.split(order, ends[:-1])):
-        slices.append(_slice(named[number], [axis[rows] for axis in arguments], seconds[rows], base, coordinate))
+        own = [axis[rows] for axis in arguments]
+        slices.append(_slice(named[number], own, seconds[rows], base, coordinate, factor))
     return _joined(named, slices)
 
 
@@ -62,20 +73,26 @@ class _Slice:
     errors: list[Floats]
 
 
-def _slice(key: Floats, arguments: Sequence[Floats], seconds: Floats, base: Base, coordinate: Coordinate) -> _Slice:
+def _slice(
+    key: Floats, arguments: Sequence[Floats], seconds: Floats, base: Base, coordinate: Coordinate, factor: float
+) -> _Slice:
     found = [np.unique(axis, return_inverse=True) for axis in arguments]
     axes = [values for values, _ in found] + [np.zeros(1)] * (AXES - len(found))
     shape = tuple(len(axis) for axis in axes)
     places = [place.reshape(-1) for _, place in found] + [np.zeros(len(seconds), np.int64)] * (AXES - len(found))
     values = _medians(np.ravel_multi_index(places, shape), seconds, shape)
     knots = [coordinate(number, axis, tuple(key)) if number < len(found) else axis for number, axis in enumerate(axes)]
-    errors = [left_out(values, knots[axis], axis) for axis in range(AXES)]
     known = np.isfinite(values)
-    if not known.all():
+    codes = np.where(known, MEASURED, EXTRAPOLATED).astype(np.int8)
+    if not known.all() or np.isfinite(factor):
         mesh = [axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")]
         ideal = base(tuple(key), mesh[: len(found)]).reshape(shape)
+        wrong, said = on_grid(np.log(values / ideal), factor)
+        values = np.where(wrong, np.exp(said) * ideal, values)
+        codes[wrong] = INTERPOLATED
+    errors = [left_out(values, knots[axis], axis) for axis in range(AXES)]
+    if not known.all():
         values = np.where(known, values, _filled(values / ideal) * ideal)
-    codes = np.where(known, MEASURED, EXTRAPOLATED).astype(np.int8)
     return _Slice(axes, knots, values, codes, errors)
 
 
@@ -97,13 +114,18 @@ def _filled(ratios: Floats) -> Floats:
     """Unknown places take the nearest known value along the last axis, then along the one before, and so on."""
     for axis in reversed(range(ratios.ndim)):
         lines = np.moveaxis(ratios, axis, -1)
-        length = lines.shape[-1]
-        steps = np.where(
-            np.isfinite(lines)[..., None, :], np.abs(np.subtract.outer(np.arange(length), np.arange(length))), length
-        )
-        nearest = np.take_along_axis(lines, steps.argmin(axis=-1), axis=-1)
-        ratios = np.moveaxis(np.where(np.isfinite(lines), lines, nearest), -1, axis)
+        ratios = np.moveaxis(np.take_along_axis(lines, nearest(np.isfinite(lines)), axis=-1), -1, axis)
     return ratios
+
+
+def nearest(known: Bools) -> Ints:
+    """Along the last axis, the index of the nearest known place, of two as near the first; 0 where there is none."""
+    length = known.shape[-1]
+    at = np.arange(length)
+    before = np.maximum.accumulate(np.where(known, at, -length), axis=-1)
+    after = np.minimum.accumulate(np.where(known, at, 2 * length)[..., ::-1], axis=-1)[..., ::-1]
+    found = np.where(at - before <= after - at, before, after)
+    return np.where((found >= 0) & (found < length), found, 0)
 
 
 def _joined(keys: Floats, slices: Sequence[_Slice]) -> Table:

@@ -11,13 +11,15 @@ import numpy as np
 
 from model.architecture import resolve_model
 from model.dtypes import dtype as known_format
-from model.prediction import Floats
+from model.prediction import Bools, Floats
 from model.tables.distinct import distinct
 from model.tables.grid import Ints
 from model.tables.kernels import ALL_HEADS, EXPERTS, Kernel
-from model.tables.shapes import Latent, latent_of
+from model.tables.shapes import Indexed, indexed_of
 from perfdb.errors import InputError
 from perfdb.operations import DTYPE_BYTES, OperationTable
+
+_DEVICES_OF_HOST, _DEVICES_OF_RACK = 8.0, 4.0
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,18 @@ class Rows:
     seconds: Floats
 
 
+def columns_of(kernel: Kernel) -> tuple[str, ...]:
+    """The columns of operation tables that the rows of a kernel are made from."""
+    made_from = [_MADE_FROM.get(name, (name,)) for name in (*kernel.keys, *kernel.axes)]
+    return tuple(dict.fromkeys(["kernel", "kv_dtype", "latency_s", *(name for names in made_from for name in names)]))
+
+
 def measured_rows(table: OperationTable, kernel: Kernel) -> Rows:
     """The usable rows of `table`: complete, positive, and of one implementation where several measured one place."""
     keys = [_column(table, name) for name in kernel.keys]
     arguments = [_column(table, name) for name in kernel.axes]
     seconds = table["latency_s"]
-    whole = np.isfinite(seconds) & (seconds > 0)
+    whole = np.isfinite(seconds) & (seconds > 0) & _made_by(table["kernel"], kernel.made_by)
     for values in (*keys, *arguments):
         whole &= np.isfinite(values)
     kept = np.flatnonzero(whole)
@@ -44,6 +52,12 @@ def measured_rows(table: OperationTable, kernel: Kernel) -> Rows:
     stacked = np.stack([values[kept] for values in keys], axis=1) if keys else np.zeros((len(kept), 0))
     rows = Rows(stacked, [values[kept] for values in arguments], seconds[kept])
     return _with_all_heads(rows, kernel) if "kv_heads" in kernel.keys else rows
+
+
+def _made_by(names: np.ndarray, ending: str) -> Bools:
+    if not ending:
+        return np.ones(len(names), bool)
+    return np.array([str(name).endswith(ending) for name in names.tolist()], bool)
 
 
 def _with_all_heads(rows: Rows, kernel: Kernel) -> Rows:
@@ -124,6 +138,12 @@ def _ones(name: str) -> Callable[[OperationTable], Floats]:
     return lambda table: _known(table[name], 1.0)
 
 
+def _expert_devices(table: OperationTable) -> Floats:
+    """Where a source counts hosts instead of devices: those of NVL72 racks have 4, others 8."""
+    each = [_DEVICES_OF_RACK if str(name).startswith("gb") else _DEVICES_OF_HOST for name in table["platform"].tolist()]
+    return np.where(np.isfinite(table["moe_ep"]), table["moe_ep"], table["nodes"] * np.array(each, np.float64))
+
+
 def _weight_bytes(table: OperationTable) -> Floats:
     return _of_names(table["gemm_dtype"], lambda name: known_format(name or "bf16").bytes)
 
@@ -138,7 +158,7 @@ def _latent_size(name: str | None, size: str) -> float:
         found = resolve_model(name or "")
     except InputError:
         return np.nan
-    return float(getattr(latent_of(found), size)) if found.is_mla else np.nan
+    return float(getattr(indexed_of(found), size)) if found.is_mla else np.nan
 
 
 def _of_names(names: np.ndarray, value: Callable[[str | None], float]) -> Floats:
@@ -146,6 +166,14 @@ def _of_names(names: np.ndarray, value: Callable[[str | None], float]) -> Floats
     return np.array([found[name] for name in names.tolist()], dtype=np.float64)
 
 
+_MADE_FROM: Mapping[str, tuple[str, ...]] = {
+    "kv": ("prefix", "isl"),
+    "skew": ("distribution",),
+    "bytes": ("bytes", "elements", "dtype"),
+    "weight_bytes": ("gemm_dtype",),
+    "expert_devices": ("moe_ep", "nodes", "platform"),
+    **dict.fromkeys(Indexed._fields, ("model",)),
+}
 _MADE: Mapping[str, Callable[[OperationTable], Floats]] = {
     "window_size": _window,
     "prefix": _prefix,
@@ -153,7 +181,8 @@ _MADE: Mapping[str, Callable[[OperationTable], Floats]] = {
     "skew": _skew,
     "bytes": _bytes,
     "weight_bytes": _weight_bytes,
-    **{name: _of_latent(name) for name in Latent._fields},
+    **{name: _of_latent(name) for name in Indexed._fields},
     "moe_tp": _ones("moe_tp"),
     "moe_ep": _ones("moe_ep"),
+    "expert_devices": _expert_devices,
 }

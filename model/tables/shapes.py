@@ -31,6 +31,15 @@ class Experts(NamedTuple):
     skew: float = 1.2
 
 
+class Exchange(NamedTuple):
+    """Tokens brought to their experts, which are spread over so many `devices`, or results brought back."""
+
+    hidden: float
+    topk: float
+    experts: float
+    devices: float
+
+
 class Latent(NamedTuple):
     """A layer of multi-head latent attention (MLA: DeepSeek-V2, arXiv 2405.04434) with its projections.
 
@@ -42,6 +51,43 @@ class Latent(NamedTuple):
     head_weights: float
     latent: float
     head_width: float
+
+
+class Sparse(NamedTuple):
+    """A layer of sparse attention over a latent cache, without an indexer: it attends to tokens `chosen` by another
+    layer, so many. The other sizes are those of `Latent`."""
+
+    shared_weights: float
+    head_weights: float
+    latent: float
+    head_width: float
+    chosen: float
+
+
+class Indexed(NamedTuple):
+    """The same with an indexer (DeepSeek-V3.2), on every device: the width of its heads together, and its weights."""
+
+    shared_weights: float
+    head_weights: float
+    latent: float
+    head_width: float
+    chosen: float
+    index_width: float
+    index_weights: float
+
+
+INDEX_KEY_BYTES = 132.0
+"""What an indexer's cache keeps of a token: 128 numbers of 8 bits and a scale of 32 (vLLM, SGLang)."""
+
+
+def sparse_of(model: Architecture) -> Sparse:
+    """The sizes of a layer without an indexer in a model with sparse attention."""
+    return Sparse(*latent_of(model), model.index_topk)
+
+
+def indexed_of(model: Architecture) -> Indexed:
+    """The sizes of a layer with an indexer in a model with sparse attention."""
+    return Indexed(*sparse_of(model), model.index_heads * model.index_dim, model.indexer_params)
 
 
 def latent_of(model: Architecture) -> Latent:

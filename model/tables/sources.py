@@ -15,9 +15,11 @@ engines; see `tests/bench/version_distance.py`): 0.04, 0.21, 0.52 and 0.76 at 0.
 between engines; on the other half 0.05, 0.16 and 1.03 (no pair is 2 apart), and 0.55. Some kernels did not change in
 five releases, others tenfold."""
 OTHER_FORMAT_SD = 0.25
+_BUILD = re.compile(r"\.dev|\+")
+"""Begins what tells builds of one version apart."""
 _CANDIDATES = 1e-3
 """Below it two version numbers differ in their release candidates alone."""
-_LEAST_ROWS = 12
+LEAST_ROWS = 12
 """A table of fewer rows is not asked."""
 _ENGINES = ("sglang", "trtllm", "vllm", "nccl")
 """Whose kernels are asked first where an engine has no table: tables of the later ones hold more of the host's time."""
@@ -58,6 +60,11 @@ class Choice:
     is_proxy: bool = False
     is_sibling: bool = False
 
+    def is_of(self, found: OperationSet) -> bool:
+        """Whether a set is of this table."""
+        own = (self.engine, self.version, self.dtype, self.kv_dtype)
+        return (found.engine, found.engine_version, found.dtype, found.kv_dtype) == own
+
 
 def choose(
     sets: Sequence[OperationSet],
@@ -75,10 +82,10 @@ def choose(
     """
     if version is not None and not re.search(r"\d", version):
         version = None  # "latest" is the newest
-    usable = [s for s in sets if s.op == op and s.rows >= _LEAST_ROWS]
+    usable = [s for s in sets if s.op == op and s.rows >= LEAST_ROWS]
     for candidate in (number_format, *SIBLINGS.get(number_format, ())):
         found = [
-            s for s in usable if candidate in {s.dtype, None} and (cached_format is None or s.kv_dtype == cached_format)
+            s for s in usable if s.dtype in {candidate, None} and (cached_format is None or s.kv_dtype == cached_format)
         ]
         if found:
             found = _without_host_time(found) if in_steps else found
@@ -127,7 +134,7 @@ def _rank(found: OperationSet, engine: str, version: str | None) -> tuple[float,
 
 def version_number(text: str | None) -> float:
     """Versions as numbers to measure distances by: 0.24.1 is 24.01, 1.3.0rc20 a little below 103; 0 where unknown."""
-    release, _, candidate = (text or "").partition("rc")
+    release, _, candidate = _BUILD.split(text or "", maxsplit=1)[0].partition("rc")
     parts = [float(part) for part in re.findall(r"\d+", release)[:3]]
     number = sum(part * scale for part, scale in zip(parts, (100.0, 1.0, 0.01), strict=False))
     before = re.match(r"\d+", candidate)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from perfdb.errors import UnknownNameError
+from perfdb.errors import InputError, UnknownNameError
 from perfdb.facts.platforms import GIB, PlatformFacts
 from perfdb.records import Scalar
 
@@ -23,7 +24,7 @@ class Applied(StrEnum):
 class EngineParameter:
     """One parameter of an engine. `role` is the model's word for it ("tp", "max_num_seqs", …), empty if it has none.
 
-    `larger` are the defaults on GPUs of at least so many GiB, ascending.
+    `larger` are the defaults on GPUs of at least so many GiB, `since` those from a version of the engine on, ascending.
     """
 
     name: str
@@ -32,18 +33,22 @@ class EngineParameter:
     role: str = ""
     meaning: str = ""
     larger: tuple[tuple[float, Scalar], ...] = ()
+    since: tuple[tuple[str, Scalar], ...] = ()
 
     @property
     def shown_default(self) -> str:
         """The default as text, with those on larger GPUs; empty where there is none."""
         start = "" if self.default is None else str(self.default)
-        return "".join([start, *(f"; {value} from {gib:g} GiB" for gib, value in self.larger)])
+        more = (f"; {value} from {gib:g} GiB" for gib, value in self.larger)
+        later = (f"; {value} from {version}" for version, value in self.since)
+        return "".join([start, *more, *later]).removeprefix("; ")
 
 
 @dataclass(frozen=True)
 class EngineFacts:
     """One engine. `launches` says whether this product can start it by itself; platforms whose names begin with one of
-    `counted_small` have the defaults of small ones."""
+    `counted_small` have the defaults of small ones. Checkpoints with weights in one of the formats `fp8_cache_of` hold
+    scales for a KV cache in fp8, which the engine then keeps where it is told "auto"."""
 
     name: str
     parameters: Mapping[str, EngineParameter]
@@ -51,6 +56,7 @@ class EngineFacts:
     source: str
     aliases: tuple[str, ...] = field(default=())
     counted_small: tuple[str, ...] = ()
+    fp8_cache_of: tuple[str, ...] = ()
 
     def on(self, platform: PlatformFacts) -> EngineFacts:
         """The engine with the defaults that it takes on a platform."""
@@ -60,6 +66,15 @@ class EngineFacts:
         for name, parameter in self.parameters.items():
             for gib, value in parameter.larger:
                 if platform.memory_bytes >= gib * GIB:
+                    parameters[name] = replace(parameter, default=value)
+        return replace(self, parameters=parameters)
+
+    def at(self, version: str | None) -> EngineFacts:
+        """The engine with the defaults of one of its versions, None for the newest."""
+        parameters = dict(self.parameters)
+        for name, parameter in self.parameters.items():
+            for first, value in parameter.since:
+                if version is None or _release(version) >= _release(first):
                     parameters[name] = replace(parameter, default=value)
         return replace(self, parameters=parameters)
 
@@ -81,6 +96,11 @@ class EngineFacts:
         return {name: parameter.default for name, parameter in self.parameters.items()}
 
 
+def _release(version: str) -> tuple[int, ...]:
+    """The numbers that order releases: of 0.14.1.dev1+g0a1b2c, (0, 14, 1)."""
+    return tuple(int(part) for part in re.findall(r"\d+", re.split(r"\.dev|rc|\+", version)[0]))
+
+
 def _engine(
     name: str,
     launches: bool,
@@ -88,8 +108,9 @@ def _engine(
     *parameters: EngineParameter,
     aliases: tuple[str, ...] = (),
     counted_small: tuple[str, ...] = (),
+    fp8_cache_of: tuple[str, ...] = (),
 ) -> EngineFacts:
-    return EngineFacts(name, {p.name: p for p in parameters}, launches, source, aliases, counted_small)
+    return EngineFacts(name, {p.name: p for p in parameters}, launches, source, aliases, counted_small, fp8_cache_of)
 
 
 _P = EngineParameter
@@ -135,6 +156,12 @@ ENGINES: dict[str, EngineFacts] = {
             _P("pipeline_parallel_size", 1, role="pp", meaning="groups of layers"),
             _P("data_parallel_size", 1, role="dp", meaning="replicas; of a mixture of experts they share the experts"),
             _P("enable_expert_parallel", False, role="expert_parallel", meaning="spread whole experts over devices"),
+            _P(
+                "all2all_backend",
+                "allgather_reducescatter",
+                role="all_to_all",
+                meaning="how tokens reach spread experts; or deepep_high_throughput, deepep_low_latency",
+            ),
             _P("max_num_seqs", 256, role="max_num_seqs", meaning="sequences in one step", larger=((70, 1024),)),
             _P(
                 "max_num_batched_tokens",
@@ -155,10 +182,19 @@ ENGINES: dict[str, EngineFacts] = {
             _P("enforce_eager", False, role="eager", meaning="no CUDA graphs"),
             _P("num_speculative_tokens", 0, role="draft_tokens", meaning="tokens drafted a step (speculative_config)"),
             *_DRAFTS,
-            _P("async_scheduling", None, role="async_scheduling", meaning="decide a step while another runs; None: no"),
+            _P(
+                "async_scheduling",
+                False,
+                role="async_scheduling",
+                meaning="decide a step while another runs",
+                # github.com/vllm-project/vllm/pull/27614
+                since=(("0.14.0", True),),
+            ),
             _P("scheduling_policy", "fcfs", role="policy", meaning="who goes first: fcfs or priority"),
             aliases=("vLLM",),
             counted_small=("a100", "a800"),
+            # made with NVIDIA's Model Optimizer, whose default is an fp8 cache; quantization=fp8 may be done on loading
+            fp8_cache_of=("nvfp4",),
         ),
         _engine(
             "sglang",
@@ -169,6 +205,7 @@ ENGINES: dict[str, EngineFacts] = {
             _P("dp_size", 1, role="dp", meaning="replicas, or ranks of attention under enable_dp_attention"),
             _P("ep_size", 1, role="ep", meaning="devices over which whole experts are spread"),
             _P("enable_dp_attention", False, role="dp_attention", meaning="dp_size ranks share tp_size devices"),
+            _P("moe_a2a_backend", "none", role="all_to_all", meaning="how tokens reach spread experts; or deepep"),
             _P("max_running_requests", 2048, role="max_num_seqs", meaning="sequences in one step"),
             _P(
                 "chunked_prefill_size",
@@ -198,6 +235,7 @@ ENGINES: dict[str, EngineFacts] = {
             *_DRAFTS,
             _P("context_length", None, role="max_model_len", meaning="longest sequence"),
             aliases=("SGLang",),
+            fp8_cache_of=("nvfp4",),
         ),
         _engine(
             "trtllm",
@@ -215,8 +253,11 @@ ENGINES: dict[str, EngineFacts] = {
             _P("max_batch_size", 2048, role="max_num_seqs", meaning="sequences in one step"),
             _P("max_num_tokens", 8192, role="max_num_batched_tokens", meaning="tokens in one step"),
             _P("kv_cache_free_gpu_memory_fraction", 0.9, role="memory_fraction", meaning="share of free memory for KV"),
+            _P("kv_cache_dtype", "auto", role="kv_dtype", meaning="dtype of the KV cache"),
             _P("quantization", None, role="weight_dtype", meaning="quantisation of the weights"),
             aliases=("tensorrt-llm", "TensorRT-LLM", "trt-llm"),
+            # it quantises nothing on loading: such weights come from Model Optimizer
+            fp8_cache_of=("fp8", "nvfp4"),
         ),
     )
 }
@@ -233,6 +274,25 @@ def engine(name: str) -> EngineFacts:
         return _BY_ALIAS[name.strip().lower()]
     except KeyError:
         raise UnknownNameError.of("engine", name, ENGINES) from None
+
+
+_NEWEST = "latest"
+
+
+def name_and_version(text: str) -> tuple[str, str | None]:
+    """What "vllm:0.24.0" says: the engine as it is spelled, and its version; None for the newest ("vllm:latest").
+
+    Raises:
+        InputError: nothing, or nothing with a digit, follows the colon.
+    """
+    name, colon, version = (part.strip() for part in text.partition(":"))
+    if not colon or version.lower() == _NEWEST:
+        return name, None
+    if not any(letter.isdigit() for letter in version):
+        raise InputError.at(
+            f"engine {text!r}", f"the version is {version!r}", f"{name}, {name}:0.24.0 or {name}:latest"
+        )
+    return name, version
 
 
 LIBRARIES = frozenset({"nccl", "numpy", "oneccl", "rccl", "torch"})

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from perfdb.errors import FileError, InputError, StoreError
 from perfdb.paths import is_folder
 from perfdb.store import schema
-from perfdb.store.engine import engine, first_line, unopened
+from perfdb.store.engine import engine, first_line, kept_engine, unopened
 from perfdb.store.waiting import Waiter, gate, one_thread
 
 if TYPE_CHECKING:
@@ -38,15 +38,21 @@ class Database:
         self._on_wait = on_wait
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A read-only connection, in the newest schema; on a missing file, an empty database in memory."""
+    def reading(self, is_kept: bool = False) -> Iterator[Connection]:
+        """A read-only connection, in the newest schema; on a missing file, an empty database in memory.
+
+        With `is_kept` the connection, not the file, stays open for the thread's next block of the kind, which finds the
+        temporary tables that this one made.
+        """
         self._check_path()
-        with self._translated(), engine() as connection:
+        with self._translated(), kept_engine() if is_kept else engine() as connection:
             if not self.path.exists():
                 connection.execute("ATTACH ':memory:' AS db")
                 connection.execute("USE db")
                 schema.migrate(connection, self.path)
                 yield connection
+                connection.execute("USE memory")
+                connection.execute("DETACH db")
                 return
             while True:
                 with self._attached(connection, read_only=True):

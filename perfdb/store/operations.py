@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from perfdb.errors import UnknownNameError
 from perfdb.kept import Arrays, as_text, from_text
-from perfdb.operations import ARGUMENTS, TEXTS, VALUES, OperationSet, OperationTable
+from perfdb.operations import ARGUMENTS, COLUMNS, TEXTS, VALUES, OperationSet, OperationTable
 from perfdb.store.connect import Database
 from perfdb.store.unchanged import identity_of, kept_with
 
@@ -34,16 +35,18 @@ _kept: OrderedDict[_Key, OperationTable] = OrderedDict()
 _kept_guard = threading.Lock()
 
 
-def operations(database: Database, filters: Mapping[str, str | None]) -> OperationTable:
+def operations(
+    database: Database, filters: Mapping[str, str | None], columns: Sequence[str] | None = None
+) -> OperationTable:
     """Rows of the operation tables; see `Store.operations`."""
     wanted = {name: filters.get(name) for name in FILTERS if filters.get(name) is not None}
-    key = (*identity_of(database.path), *sorted(wanted.items()))
+    key = (*identity_of(database.path), *sorted(wanted.items()), columns and tuple(columns))
     with _kept_guard:
         if key in _kept:
             _kept.move_to_end(key)
             return _kept[key]
-    with database.reading() as connection:
-        table = _read(connection, wanted)
+    with database.reading(is_kept=True) as connection:
+        table = _read(connection, wanted) if columns is None else _read_some(connection, wanted, columns)
     with _kept_guard:
         for other in [known for known in _kept if known[0] == key[0] and known[1:3] != key[1:3]]:
             del _kept[other]  # of this database before it changed
@@ -113,7 +116,7 @@ def _read(connection: Connection, wanted: Mapping[str, str | None]) -> Operation
     values = list(wanted.values())
     counts = ", ".join(f"count({name}) AS {name}" for name in _NUMBERS)
     connection.execute(
-        f"""CREATE TEMP TABLE said AS SELECT *, (row_number() OVER ())::INTEGER - 1 AS place FROM (
+        f"""CREATE OR REPLACE TEMP TABLE said AS SELECT *, (row_number() OVER ())::INTEGER - 1 AS place FROM (
                 SELECT source_id, {", ".join(TEXTS)}, {counts} FROM op_measurements
                 WHERE {_condition("", wanted)} GROUP BY source_id, {", ".join(TEXTS)})""",
         values,
@@ -138,6 +141,41 @@ def _read(connection: Connection, wanted: Mapping[str, str | None]) -> Operation
     for column in columns.values():
         column.setflags(write=False)  # callers share it
     return OperationTable(columns, len(places))
+
+
+def _read_some(connection: Connection, wanted: Mapping[str, str | None], columns: Sequence[str]) -> OperationTable:
+    """Some columns; texts as in `_read`.
+
+    Raises:
+        UnknownNameError: no column is called so.
+    """
+    for name in columns:
+        if name not in COLUMNS:
+            raise UnknownNameError.of("column of operation tables", name, COLUMNS)
+    values = list(wanted.values())
+    texts, numbers = ([name for name in columns if (name in TEXTS) is is_text] for is_text in (True, False))
+    listed = ", ".join(texts) or "NULL"
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE said AS SELECT *, (row_number() OVER ())::INTEGER - 1 AS place FROM (
+                SELECT DISTINCT {listed} FROM op_measurements WHERE {_condition("", wanted)})""",
+        values,
+    )
+    known = connection.execute(f"SELECT {listed} FROM said ORDER BY place").fetchall()
+    same = " AND ".join(f"o.{name} IS NOT DISTINCT FROM said.{name}" for name in texts)
+    # a join on one row of texts costs more than reading all the numbers
+    place, joined = ("said.place", f"JOIN said ON {same}") if len(known) > 1 else ("0", "")
+    found = connection.execute(
+        f"""SELECT {place} AS place, {"".join(f"{_sql(name)} AS {name}, " for name in numbers)}
+            FROM op_measurements o {joined} WHERE {_condition("o.", wanted)}""",
+        values,
+    ).fetchnumpy()
+    places = np.asarray(found["place"], dtype=np.int64)
+    told = dict(zip(texts, zip(*known, strict=True), strict=True)) if known else {}
+    read: dict[str, npt.NDArray[Any]] = {name: _objects(values)[places] for name, values in told.items()}
+    read |= {name: _floats(found[name]) for name in numbers}
+    for column in read.values():
+        column.setflags(write=False)
+    return OperationTable(read, len(places))
 
 
 def _condition(prefix: str, wanted: Mapping[str, str | None]) -> str:

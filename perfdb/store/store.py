@@ -126,13 +126,15 @@ class Store:
         engine_version: str | None = None,
         op: str | None = None,
         dtype: str | None = None,
+        columns: Sequence[str] | None = None,
     ) -> OperationTable:
         """Measured operations that match, in the order of their files; `source` is the path of the file.
 
-        The same table is answered again without opening the database while its file is unchanged.
+        With `columns` these alone are read, several times faster, in any order. The same table is answered again
+        without opening the database while its file is unchanged.
         """
         filters = {"platform": platform, "engine": engine, "engine_version": engine_version, "op": op, "dtype": dtype}
-        return operations.operations(self._database, filters)
+        return operations.operations(self._database, filters, columns)
 
     def operation_sets(self, platform: str) -> tuple[OperationSet, ...]:
         """Which operation tables there are of a platform; kept until the database changes, as they are."""

@@ -51,13 +51,15 @@ class Order:
 class Collected:
     """What stands in `table` (None: nothing): of `cases` that were wanted, `missing` have no times of a free machine.
 
-    `new` were measured by this call, in `seconds`; `timed` is everything in the folder.
+    `new` got an answer by this call, which took `seconds` and asked `repeats` times for what had one or got none;
+    `timed` is everything in the folder.
     """
 
     table: Path | None
     cases: int
     missing: int
     new: int
+    repeats: int
     seconds: float
     timed: Sequence[Timed]
 
@@ -80,15 +82,16 @@ def collect(order: Order, note: Note, progress: Progress) -> Collected:
         formats = formats_of(order.formats, about, f"{order.library.name} on {order.library.device}")
         wanted = cases(order.grid, formats, about["formats"], MOST_FLOPS[order.library.device])
         with closing(Journal.open(hidden / _JOURNAL, about, note)) as journal:
-            start, before = time.monotonic(), sum(journal.tries.values())
+            start, asked = time.monotonic(), sum(journal.tries.values())
+            lacking = sum(_is_missing(journal, case) for case in wanted)
             try:
                 _measure(worker, wanted, journal, start + order.seconds, progress)
             finally:
                 timed = list(journal.timed.values())
                 table = _write(order, about, timed)
     missing = sum(_is_missing(journal, case) for case in wanted)
-    new = sum(journal.tries.values()) - before
-    return Collected(table, len(wanted), missing, new, time.monotonic() - start, timed)
+    new, asked = lacking - missing, sum(journal.tries.values()) - asked
+    return Collected(table, len(wanted), missing, new, asked - new, time.monotonic() - start, timed)
 
 
 def _made(folder: Path) -> Path:

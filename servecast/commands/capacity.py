@@ -25,8 +25,14 @@ def capacity(
         list[str] | None, typer.Option("--set", metavar="K=V1,V2", help="A parameter and its values; repeatable.")
     ] = None,
     method: Annotated[str, typer.Option("--method", help="model (closed form), or simulate.")] = "model",
-    requests: Annotated[int, typer.Option("--requests", min=100, help="Per simulation, at least.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of lengths and arrivals, with --method simulate.")] = 0,
+    requests: Annotated[
+        int | None,
+        typer.Option("--requests", min=100, help="Per simulation, at least.", show_default="1000"),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, help="Of lengths and arrivals, with --method simulate.", show_default="0"),
+    ] = None,
     devices: Annotated[int | None, typer.Option("--devices", min=1, help="How many there are, for replicas.")] = None,
     total_rate: Annotated[
         float | None, typer.Option("--total-rate", help="Requests/s to be served in all: how many replicas?")
@@ -53,12 +59,15 @@ def capacity(
 
     if method not in {"model", "simulate"}:
         raise InputError.at("--method", f"{method!r}", "model or simulate")
+    for flag, given in (("--requests", requests), ("--seed", seed)):
+        if given is not None and method == "model":
+            raise InputError.at(flag, "without --method simulate", "both, or neither")
     values = {name: typed_list(text, f"--set {name}") for name, text in pairs(sets, "--set").items()}
     load, traffic = asked_traffic(isl, osl, workload, by == "rate", method == "simulate")
     question = question_of(
         WhatIf(model, platform, engine, load.workload, values, reused=load.reused), traffic, by, parse_slos(slo),
-        requests=requests if method == "simulate" else None, seed=seed, devices=devices, total_rate=total_rate,
-        efficiency=efficiency, usd_per_hour=usd_per_hour,
+        requests=(requests or 1000) if method == "simulate" else None, seed=seed or 0, devices=devices,
+        total_rate=total_rate, efficiency=efficiency, usd_per_hour=usd_per_hour,
     )  # fmt: skip
     answer = answer_capacity(question, open_store(db, wait)) | load.said()
     emit_json(answer) if json else say_capacity(answer)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from servecast.options import Json, typed_list
+from servecast.options import Json
 
 app = typer.Typer(help="Measure this machine's kernels.", no_args_is_help=True, rich_markup_mode=None)
 OUT = Path("servecast-ops")
@@ -42,7 +42,10 @@ def ops(
     models: Annotated[
         str | None, typer.Option("--models", metavar="A,B", help="Measure the shapes of these models, not a grid's.")
     ] = None,
-    tp: Annotated[str, typer.Option("--tp", help="With --models: devices that share each layer.")] = "1,2,4,8",
+    tp: Annotated[
+        str | None,
+        typer.Option("--tp", help="With --models: devices that share each layer.", show_default="1,2,4,8"),
+    ] = None,
     grid: Annotated[str, typer.Option("--grid", help="How many shapes: tiny, small or full.")] = "small",
     dtypes: Annotated[
         str | None, typer.Option("--dtypes", metavar="A,B", help="Number formats: bf16, fp8, q4_0 … (the usual ones).")
@@ -73,25 +76,19 @@ def ops(
     """
     import shlex
 
-    from perfdb.errors import InputError
-    from perfdb.facts.local import usable_cores
-    from runner.collect.cases import grid_named
     from runner.collect.run import Order
     from runner.collect.run import collect as measure
     from runner.collect.worker_process import Library
-    from servecast.collecting import document_of, number_formats, say_collected, seconds_of, watch, with_models
+    from servecast import collecting
     from servecast.output import emit_json, note
 
-    shapes, shares = grid_named(device, grid), typed_list(tp, "--tp")
-    if not all(isinstance(share, int) for share in shares):
-        raise InputError.at("--tp", repr(tp), "numbers of devices, such as 1,2,4,8")
-    if models is not None:
-        shapes = with_models(shapes, [str(name) for name in models.split(",")], [int(share or 0) for share in shares])
+    collecting.check_places(device, out, python, platform)
+    shapes = collecting.shapes_of(device, grid, models, tp)
     usual = LibraryName.LLAMACPP if device is Device.CPU else LibraryName.TORCH
-    kernels = Library(library or usual, device, python, threads or int(usable_cores()))
+    kernels = Library(library or usual, device, python, collecting.threads_of(threads))
     command = shlex.join(["servecast", *sys.argv[1:]])
-    order = Order(kernels, shapes, out, number_formats(dtypes), platform, seconds_of(budget), command)
-    found = measure(order, note, watch())
-    emit_json(document_of(found)) if json else say_collected(found)
+    formats, seconds = collecting.number_formats(dtypes), collecting.seconds_of(budget)
+    found = measure(Order(kernels, shapes, out, formats, platform, seconds, command), note, collecting.watch())
+    emit_json(collecting.document_of(found)) if json else collecting.say_collected(found)
     if found.table is not None:
         note(f"the table is {found.table}; next: {shlex.join(['servecast', 'import', str(found.table)])}")

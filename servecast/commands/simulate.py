@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from servecast.options import DEFAULT_DB, Db, Json, Sets, Wait, open_store, pairs, typed
+from servecast.options import DEFAULT_DB, Db, Json, Sets, Wait, open_store
 
 
 def simulate(
@@ -26,9 +26,22 @@ def simulate(
     ] = None,
     rate: Annotated[float | None, typer.Option("--rate", help="Requests per second, arriving at random.")] = None,
     concurrency: Annotated[int | None, typer.Option("--concurrency", min=1, help="Requests in flight.")] = None,
-    requests: Annotated[int, typer.Option("--requests", min=1, help="How many, without --trace.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of lengths and arrivals, without --trace.")] = 0,
+    requests: Annotated[
+        int | None, typer.Option("--requests", min=1, help="How many, without --trace; else 1000.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Of lengths and arrivals, without --trace; else 0.")
+    ] = None,
     sets: Sets = None,
+    mode: Annotated[
+        str | None, typer.Option("--mode", help="agg; or disagg: prefill and decode on devices of their own.")
+    ] = None,
+    decode: Annotated[
+        str | None, typer.Option("--decode", help="The decode pool's accelerator, where it is another.")
+    ] = None,
+    link: Annotated[
+        float | None, typer.Option("--link", help="GB/s from a device of one pool to one of the other.")
+    ] = None,
     scenarios: Annotated[
         Path | None, typer.Option("--scenarios", help="JSON lines of scheduler scenarios: decisions only, no times.")
     ] = None,
@@ -37,29 +50,31 @@ def simulate(
     wait: Wait = 30.0,
     json: Json = False,
 ) -> None:
-    """Serve requests in simulated time as vLLM or SGLang would, and print the latencies that users would see."""
-    from perfdb.errors import InputError
-    from servecast.output import emit_json
-    from servecast.simulating import Simulation, decide, say_simulation, scenario_of
-    from servecast.simulating import simulate as serve
-    from servecast.workloads import workload_under
+    """Serve requests in simulated time as vLLM or SGLang would, and print the latencies that users would see.
 
-    if scenarios is not None:
-        if out is None:
-            raise InputError.at("--scenarios", "no --out", "the file that the decisions go to")
+    With --mode disagg, --set tp=2 counts for both pools, --set prefill.tp=4 and decode.replicas=2 (workers) for one.
+    """
+    from servecast.output import emit_json
+    from servecast.simulate_asked import check_flags, one_config
+    from servecast.simulating import Simulation, decide, say_simulation, scenario_of, served
+
+    load = {"--trace": trace, "--scenario": scenario, "--workload": workload, "--rate": rate}
+    load |= {"--concurrency": concurrency, "--requests": requests, "--seed": seed}
+    pools = {"--mode": mode, "--decode": decode, "--link": link}
+    rest = {"--model": model, "--platform": platform, "--set": sets, "--scenarios": scenarios, "--out": out}
+    check_flags({**load, **pools, **rest})
+    if scenarios is not None and out is not None:
         count = decide(scenarios, out)
         emit_json({"scenarios": count, "out": str(out)}) if json else print(f"{count} scenarios decided: {out}")
         return
-    if model is None or platform is None:
-        raise InputError.at("simulate", "no --model or no --platform", "both, or --scenarios")
-    if sum(given is not None for given in (trace, scenario, workload)) != 1:
-        raise InputError.at("simulate", "none or several of --trace, --scenario and --workload", "exactly one")
-    if trace is not None and (rate is not None or concurrency is not None):
-        raise InputError.at("simulate", "a load beside --trace", "the trace's own arrivals, or --workload")
-    config = {name: typed(text) for name, text in pairs(sets, "--set").items()}
-    load = workload_under(workload, rate, concurrency) if workload else None
+    from servecast.modes import mode_of
+    from servecast.workloads import workload_under
+
+    asked = workload_under(workload, rate, concurrency) if workload else None
     plain = scenario_of(scenario, rate, concurrency) if scenario is not None else None
-    answer = serve(
-        Simulation(model, platform, engine, config, trace, load or plain, requests, seed, open_store(db, wait))
+    count, where = 1000 if requests is None else requests, open_store(db, wait)
+    question = Simulation(
+        model or "", platform or "", engine, one_config(sets), trace, asked or plain, count, seed or 0, where
     )
+    answer = served(question, mode_of(mode or "agg", None, {"link": link}, decode, None))
     emit_json(answer) if json else say_simulation(answer)

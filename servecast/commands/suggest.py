@@ -27,8 +27,9 @@ def suggest(
     from servecast.open_task import open_tuning
     from servecast.output import emit_json
 
+    asked = None if budget is None else Budget.parse(budget)
     tuning = open_tuning(task, open_store(db, wait))
-    cap = Budget.parse(budget) if budget is not None else tuning.task.budget_cap()
+    cap = asked or tuning.task.budget_cap()
     answer = suggestions(tuning, cap, count)
     emit_json(answer) if json else say_suggestions(answer)
 

@@ -33,12 +33,16 @@ def tune(
     from servecast.executors import executor_for
     from servecast.open_task import open_tuning
     from servecast.output import emit_json
+    from servecast.report.axes import check_writable
     from servecast.report.document import document
     from servecast.report.page import write_page
     from servecast.tune import tune as run_tuning
 
+    asked = None if budget is None else Budget.parse(budget)
+    if report is not None:
+        check_writable(report)
     tuning = open_tuning(task, open_store(db, wait))
-    cap = Budget.parse(budget) if budget is not None else tuning.task.budget_cap()
+    cap = asked or tuning.task.budget_cap()
     stopped = run_tuning(tuning, executor_for(tuning), cap, watch(tuning, cap))
     answer = document(tuning, stopped)
     if report is not None:

@@ -69,12 +69,15 @@ def whatif(
     from servecast.asked_load import asked_load
     from servecast.modes import answer_in_mode, mode_of
     from servecast.output import emit_json
+    from servecast.report.axes import check_writable
     from servecast.whatif import MOST_LINES, WhatIf, best_rows
 
+    if plot is not None:
+        check_writable(plot)
     values = {name: typed_list(text, f"--set {name}") for name, text in pairs(sets, "--set").items()}
     load = asked_load(isl, osl, workload, concurrency, rate, batch, prefix_tokens)
     flags = {"efficiency": efficiency, "router_limit": router_limit, "link": link}
-    chosen = mode_of(mode, devices, flags, decode, slo or "")
+    chosen = mode_of(mode, devices, flags, decode, slo)
     asked = WhatIf(model, platform, engine, load.workload, values, devices, load.reused)
     most = None if plot else top or (None if json else MOST_LINES)
     answer, say = answer_in_mode(asked, open_store(db, wait), chosen, explain, most)

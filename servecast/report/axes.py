@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from perfdb.errors import FileError
+from perfdb.paths import is_folder
 from servecast.output import cell_text
 
 BLUE, GREY, ORANGE, RED = "#2563eb", "#c3c9d4", "#ea580c", "#dc2626"
@@ -15,7 +16,8 @@ BLUE, GREY, ORANGE, RED = "#2563eb", "#c3c9d4", "#ea580c", "#dc2626"
 
 def log_ticks(figure: Any, axis: str) -> dict[str, list[Any]]:
     """Ticks at 1, 2 and 5 of each decade that is shown, all nine in a narrow range: full numbers, never lone digits."""
-    shown = [value for trace in figure.data for value in trace[axis] if value]
+    drawn = (trace for trace in figure.data if trace.visible != "legendonly")
+    shown = [value for trace in drawn for value in trace[axis] if value]
     if not shown:
         return {}
     low, high = min(shown), max(shown)
@@ -25,14 +27,26 @@ def log_ticks(figure: Any, axis: str) -> dict[str, list[Any]]:
     return {"tickvals": values, "ticktext": [cell_text(value) for value in values]}
 
 
+def check_writable(path: Path) -> None:
+    """Find out before hours of work whether there is a place for a page.
+
+    Raises:
+        FileError: the path names no file, or one that cannot be written.
+    """
+    if not path.name:
+        raise FileError(f"{path}: no file; expected the name of a page to write")
+    if is_folder(path) or not is_folder(path.parent) or not os.access(path.parent, os.W_OK):
+        reason = "it is a folder" if is_folder(path) else "there is no such folder that can be written to"
+        raise FileError(f"{path}: the page cannot be written ({reason}); expected a file in a folder there is")
+
+
 def write_whole(html: str, path: Path) -> None:
     """Write a page, whole or not at all.
 
     Raises:
         FileError: the file cannot be written.
     """
-    if not path.name:
-        raise FileError(f"{path}: no file; expected the name of a page to write")
+    check_writable(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.write_text(html, encoding="utf-8")

@@ -1,9 +1,10 @@
 """The closed form against the event simulator on one step model: how far its means stray, by kind of load.
 
-    python tests/bench/closed_form.py DB [--seeds 40] [--platform h200_sxm] [--engine vllm:0.24.0]
+    python tests/bench/closed_form.py DB [--seeds 40] [--tight] [--platform h200_sxm] [--engine vllm:0.24.0]
 
 DB holds operation tables (`servecast import aiconfigurator --systems h200_sxm --db DB`); without them both stand on the
-roofline that ships. Configs, lengths and loads are drawn afresh for each seed.
+roofline that ships. Configs, lengths and loads are drawn afresh for each seed; with `--tight` a step's budget is one to
+four tokens for each of max_num_seqs sequences.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from perfdb.store import Store
 from servecast.kernel_tables import shelf_of, tables_named
 
 METRICS = ("ttft_s", "tpot_s", "e2e_s", "output_tps")
+TIGHT = (1.0, 1.25, 1.5, 2.0, 4.0)
 MODELS = (("llama-3.1-8b", (1, 2)), ("Qwen/Qwen3-32B", (2, 4)), ("llama-3.1-70b", (4, 8)))
 
 
@@ -39,6 +41,8 @@ def main() -> None:
     parser.add_argument("--engine", default="vllm:0.24.0")
     parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--tight", action="store_true", help="budgets near max_num_seqs")
+    parser.add_argument("--drafts", action="store_true", help="draft 1 to 5 tokens a step")
     parser.add_argument("--each", action="store_true", help="print every case")
     given = parser.parse_args()
     errors = defaultdict(list)
@@ -67,6 +71,9 @@ def compared(given, rng: np.random.Generator, seed: int):
         "max_num_batched_tokens": int(rng.choice([2048, 4096, 8192, 16384])),
         "max_num_seqs": int(rng.choice([32, 64, 128, 256])),
     }
+    if given.tight:
+        config["max_num_batched_tokens"] = int(config["max_num_seqs"] * rng.choice(TIGHT))
+    config |= drafts(rng) if given.drafts else {}
     hardware, model, facts = platform(given.platform), resolve_model(name), given.engine.partition(":")[0]
     target = Target(model.name, hardware.name, facts, config["tensor_parallel_size"], given.engine.partition(":")[2])
     grid = Grid.of([config])
@@ -85,6 +92,12 @@ def compared(given, rng: np.random.Generator, seed: int):
             ratios = one(target, model, hardware, grid, load, store, given, config, seed)
             if ratios is not None:
                 yield f"{text[0]} poisson, load {share}", ratios[0]
+
+
+def drafts(rng: np.random.Generator):
+    """Parameters of speculative decoding, drawn."""
+    tokens, layers = int(rng.integers(1, 6)), int(rng.integers(0, 3))
+    return {"num_speculative_tokens": tokens, "acceptance_rate": float(rng.uniform(0.3, 0.95)), "draft_layers": layers}
 
 
 def one(target, model, hardware, grid, load, store, given, config, seed):

@@ -1,6 +1,6 @@
 """Fit the rates that kernels reach where nothing is measured, and write them into the product.
 
-    python tests/bench/fit_efficiency.py DB [--write]
+    python tests/bench/fit_efficiency.py DB [--write] [--only dsa]
 
 DB holds operation tables of several platforms (`servecast import aiconfigurator --db DB`). For each kernel and number
 format, each platform and engine (newest version) gives three numbers: seconds of a launch, and the shares of the
@@ -9,7 +9,7 @@ platform's peak FLOP/s and bandwidth at which the kernel's formula is nearest to
 
 Printed, and judged where it was not fitted: |log(formula / measured)| of each platform at the generic rates of the
 others, beside constants that do not know the kernel. `--write` puts the rates into model/tables/efficiency.json, each
-with the sd that covers nine tenths of those errors.
+with the sd that covers nine tenths of those errors; `--only` leaves those of other operations as they are.
 """
 
 from __future__ import annotations
@@ -37,11 +37,15 @@ from model.tables.kernels import (
 )
 from model.tables.rows import Rows, measured_rows
 from model.tables.sources import version_number
+from model.tables.sparse import INDEXED_CONTEXT, INDEXED_GENERATION
 from perfdb.facts.platforms import PlatformFacts, platform
 from perfdb.operations import OperationSet
 from perfdb.store import Store
 
-KERNELS = (GEMM, CONTEXT, GENERATION, LATENT_CONTEXT, LATENT_GENERATION, EXPERTS, ALL_REDUCE)
+KERNELS = (
+    *(GEMM, CONTEXT, GENERATION, LATENT_CONTEXT, LATENT_GENERATION, INDEXED_CONTEXT, INDEXED_GENERATION),
+    *(EXPERTS, ALL_REDUCE),
+)
 _WEIGHTS = {"bf16", "fp8", "fp8_block", "int8", "int8_wo", "int4", "int4_fp8", "nvfp4", "mxfp4", "mxfp4_mxfp8"}
 _FORMATS = {k.op: _WEIGHTS if k in {GEMM, EXPERTS} else {"bf16"} for k in KERNELS}
 START = np.log([1e-5, 0.5, 0.7])
@@ -83,9 +87,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("db", type=Path)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--only", default="", help="what names of operations begin with")
     given = parser.parse_args()
-    store, shares, lines = Store(given.db), {}, []
-    for kernel in KERNELS:
+    store = Store(given.db)
+    shares, lines = others(given.only)
+    for kernel in (kernel for kernel in KERNELS if kernel.op.startswith(given.only)):
         for formats, fits in tables_of(store, kernel).items():
             name = f"{kernel.op} {efficiency.told_apart_by(kernel.op, *formats)}"
             by_platform = {
@@ -102,6 +108,14 @@ def main() -> None:
             print(lines[-1], flush=True)
     if given.write:
         FILE.write_text(document(shares, lines))
+
+
+def others(only: str) -> tuple[dict[str, dict[str, list[float]]], list[str]]:
+    """What the file has of operations whose names begin otherwise, and its lines about them."""
+    shipped = json.loads(FILE.read_text())
+    about = [line for line in shipped.pop("about") if ":" in line and line.split(":")[0] in shipped]
+    kept = {name: entries for name, entries in shipped.items() if only and not name.startswith(only)}
+    return kept, [line for line in about if line.split(":")[0] in kept]
 
 
 def tables_of(store: Store, kernel: Kernel) -> dict[tuple[str, str], Fits]:

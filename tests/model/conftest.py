@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,12 +53,12 @@ def build_tables() -> Build:
             for part, table in zip(parts, tables, strict=True)
         ]
 
-        def fetch(**key: str | None) -> OperationTable:
+        def fetch(columns: Sequence[str] | None = None, **key: str | None) -> OperationTable:
             wanted = {name: value for name, value in key.items() if name != "platform" and value is not None}
             at = [place for place, part in enumerate(parts) if wanted.items() <= part_key(part).items()]
-            names = {name for place in at for name in tables[place]}
-            columns = {name: np.concatenate([tables[place][name] for place in at]) for name in names}
-            return OperationTable(columns, sum(len(tables[place]) for place in at))
+            names = {name for place in at for name in tables[place] if columns is None or name in columns}
+            found = {name: np.concatenate([tables[place][name] for place in at]) for name in names}
+            return OperationTable(found, sum(len(tables[place]) for place in at))
 
         return Tables(platform(on), engine, version, sets, fetch)
 

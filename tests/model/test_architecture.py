@@ -152,6 +152,49 @@ def test_quantised_checkpoints_say_so(tmp_path: Path) -> None:
     assert found.bytes_per_weight() == (0.53, 2)
 
 
+SPARSE = {
+    "kv_lora_rank": 512, "q_lora_rank": 1024, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+    "index_topk": 2048, "index_n_heads": 32, "index_head_dim": 128,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "own"),
+    [
+        ({}, 32),
+        ({"index_topk_freq": 4, "index_skip_topk_offset": 3}, 10),
+        ({"indexer_types": ["full", "shared"] * 16}, 16),
+    ],
+)
+def test_indexers_of_sparse_attention(said: dict[str, Any], own: int, tmp_path: Path) -> None:
+    """GLM-5.2: the first three layers and every fourth choose, the others take the last choice."""
+    found = load_model(folder(tmp_path / "s", LLAMA | SPARSE | said))
+    plain = load_model(folder(tmp_path / "p", LLAMA | {k: v for k, v in SPARSE.items() if k != "index_topk"}))
+    assert (found.index_topk, found.index_layers) == (2048, own)
+    indexer = 1024 * 32 * 128 + 4096 * (128 + 32)
+    assert found.params - plain.params == pytest.approx(own * indexer)
+    assert plain.index_layers == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ({"compress_ratios": [0, 4]}, "compressed sparse attention"),
+        ({"hybrid_override_pattern": "ME*"}, "Mamba-2"),
+        ({"linear_attn_config": {"full_attn_layers": [4]}}, "delta attention"),
+    ],
+)
+def test_layers_that_nothing_describes_are_refused(said: dict[str, Any], kind: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=kind):
+        load_model(folder(tmp_path / "x", LLAMA | said))
+
+
+def test_layers_with_experts_may_be_listed(tmp_path: Path) -> None:
+    moe = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
+    assert load_model(folder(tmp_path / "l", LLAMA | moe | {"moe_layer_freq": [0] * 3 + [1] * 29})).moe_layers == 29
+    assert load_model(folder(tmp_path / "f", LLAMA | moe | {"decoder_sparse_step": 2})).moe_layers == 16
+
+
 def write_gguf(path: Path, vocab: int = 64, wide: int = 32) -> None:
     """A Llama of two layers with a Q8_0 body and an F16 head."""
     writer = gguf.GGUFWriter(path, "llama")

@@ -46,6 +46,36 @@ def test_too_few_counted_blocks_are_infeasible_with_the_reason() -> None:
     assert "KV cache" in reasons[0]
 
 
+@pytest.mark.parametrize(
+    ("served_by", "flag", "weights", "cache"),
+    [
+        ("trtllm", "quantization", "fp8", 1.0),
+        ("trtllm", "quantization", "nvfp4", 1.0),
+        ("vllm", "quantization", "nvfp4", 1.0),
+        # quantised on loading, perhaps: no scales
+        ("vllm", "quantization", "fp8", 2.0),
+        ("trtllm", "quantization", None, 2.0),
+    ],
+)
+def test_checkpoints_with_scales_for_the_cache_keep_it_in_8_bits(
+    served_by: str, flag: str, weights: str | None, cache: float
+) -> None:
+    grid = Grid.of(
+        [{flag: weights}, {flag: weights, "kv_cache_dtype": "bf16"}, {flag: weights, "kv_cache_dtype": "fp8"}]
+    )
+    model, place = resolve_model("meta-llama/Llama-3.1-8B"), platform("b200_sxm")
+    points = points_of(model, place, engine(served_by), 1, grid, load_of(LOAD, 3))
+    assert points.kv_bytes.tolist() == [cache, 2.0, 1.0]
+
+
+def test_a_grid_of_formats_keeps_each_rows_own_cache() -> None:
+    grid = Grid.of([{"quantization": name} for name in (None, "fp8", "nvfp4", None)])
+    model, place = resolve_model("meta-llama/Llama-3.1-8B"), platform("b200_sxm")
+    points = points_of(model, place, engine("trtllm"), 1, grid, load_of(LOAD, 4))
+    assert points.kv_bytes.tolist() == [2.0, 1.0, 1.0, 2.0]
+    assert [points.cache_names[row] for row in points.cache_row] == ["bf16", "fp8", "fp8", "bf16"]
+
+
 def test_larger_blocks_waste_more_of_their_last_one() -> None:
     fine, coarse = (account("meta-llama/Llama-3.1-8B", "h100_sxm", block_size=size) for size in (16, 256))
     assert coarse.sequences.item() < fine.sequences.item()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.queueing import in_flight, prompt_wait
+from model.queueing import Prompting, in_flight, prompting
 
 LEVELS = np.array([[1.0, 2.0, 4.0, 8.0, 16.0]])
 
@@ -47,10 +47,55 @@ def test_a_deep_queue_does_not_overflow() -> None:
     assert 0 < waiting < found
 
 
-def test_prompts_wait_as_in_m_d_1() -> None:
-    """One prompt a step of 0.1 s at 5 a second: ρ s/(2(1 − ρ)); lengths that differ wait longer."""
-    rate, one = np.array([5.0]), np.array([1.0])
-    alike = prompt_wait(rate, np.array([0.1]), one, one, np.array([0.0]))
-    assert alike.item() == pytest.approx(0.5 * 0.1 / (2 * 0.5))
-    assert prompt_wait(rate, np.array([0.1]), one, one, np.array([1.0])).item() > alike.item()
-    assert prompt_wait(rate, np.array([0.1]), np.array([8.0]), one, np.array([0.0])).item() < 0.01 * alike.item()
+def prompts(rate: float, idle: float, each: float, fitting: float, varied: float = 0.0) -> Prompting:
+    given_ = (np.array([value]) for value in (rate, idle, each, fitting, varied))
+    return Prompting(*(column.item() for column in prompting(*given_)))
+
+
+@given(st.floats(0.05, 0.9))
+@settings(deadline=None)
+def test_one_prompt_a_step_waits_as_in_m_d_1(load: float) -> None:
+    """Steps of nothing but one prompt: ρs/(2(1 − ρ)), of which ρs/2 is what is left of the one under way."""
+    found = prompts(load / 0.1, 1e-9, 0.1, 1.0)
+    assert found.wait == pytest.approx(load * 0.1 / (2.0 * (1.0 - load)) - load * 0.1 / 2.0, rel=1e-5)
+    assert found.own == pytest.approx(0.1, rel=1e-6)
+
+
+def test_a_prompt_of_many_steps_waits_for_whole_prompts() -> None:
+    """Four steps of 20 ms a prompt, five of them a second: M/D/1 with 80 ms, less the half step counted apart."""
+    found = prompts(5.0, 0.005, 0.06, 0.25)
+    assert found.own == pytest.approx(0.08)
+    assert found.wait == pytest.approx(0.4 * 0.08 / (2.0 * 0.6) - 0.4 * 0.02 / 2.0)
+
+
+@given(st.floats(0.001, 0.02), st.floats(0.001, 0.1), st.floats(0.1, 50.0))
+@settings(deadline=None)
+def test_a_lone_prompt_waits_for_nothing(idle: float, each: float, fitting: float) -> None:
+    found = prompts(1e-9, idle, each, fitting)
+    assert found.wait == pytest.approx(0.0, abs=1e-6)
+    assert found.residual == pytest.approx(idle / 2.0)
+    assert found.own == pytest.approx(np.ceil(1.0 / min(fitting, 1.0)) * idle + each)
+
+
+@given(st.floats(0.1, 0.9), st.floats(0.2, 20.0), st.floats(0.0, 1.0))
+@settings(deadline=None)
+def test_more_and_unlike_prompts_wait_longer(load: float, fitting: float, varied: float) -> None:
+    rate = load / (0.03 + 0.01 / fitting)
+    less, more = prompts(rate, 0.01, 0.03, fitting, varied), prompts(rate * 1.05, 0.01, 0.03, fitting, varied)
+    assert less.wait <= more.wait
+    assert less.residual <= more.residual
+    assert less.own <= more.own
+    assert prompts(rate, 0.01, 0.03, fitting).wait <= less.wait
+
+
+def test_room_for_many_prompts_leaves_no_wait_but_crowds_the_step() -> None:
+    narrow, wide = prompts(20.0, 0.01, 0.02, 1.0), prompts(20.0, 0.01, 0.02, 32.0)
+    assert wide.wait < 1e-3 * narrow.wait
+    assert wide.own > narrow.own
+
+
+def test_prompts_hold_up_answers_only_in_steps_that_are_longer_than_most() -> None:
+    """Steps of prompts as short as others delay nobody; long ones delay by nearly all of the wait."""
+    short, long = prompts(5.0, 0.0099, 0.004, 0.04), prompts(5.0, 0.005, 0.15, 1.0)
+    assert short.delay < 0.1 * (short.own + short.wait)
+    assert long.delay > 0.85 * (long.own + long.wait)

@@ -3,59 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
+from surrogate_world import MODELS, WORKLOAD, History, joined, question, rows, truth
 
-from model.architecture import resolve_model
 from model.load import load_of
 from model.question import analyse
-from model.surrogate import Question, Surrogate
-from perfdb.facts.platforms import platform
-from perfdb.records import Arrival, Grid, Target, Workload, canonical_json
-
-History = dict[str, np.ndarray[Any, Any]]
-SLOTS = Grid({"max_num_seqs": np.array([4, 8, 16, 32, 64, 128])})
-MODELS = ("meta-llama/Llama-3.1-8B", "Qwen/Qwen2.5-7B", "mistralai/Mistral-7B-v0.3", "Qwen/Qwen2.5-14B")
+from model.surrogate import Surrogate
+from perfdb.records import Grid, Workload
 
 
-def load(concurrency: int = 32) -> Workload:
-    return Workload(isl=512, osl=128, arrival=Arrival.CLOSED, concurrency=concurrency, requests=320)
+def load(concurrency: int) -> Workload:
+    return replace(WORKLOAD, concurrency=concurrency)
 
 
-def question(model: str = MODELS[0], grid: Grid = SLOTS, workload: Workload | None = None) -> Question:
-    asked = workload or load()
-    return Question(Target(model, "h100_sxm", "vllm"), resolve_model(model), platform("h100_sxm"), asked, grid)
-
-
-def truth(asked: Question) -> dict[str, Any]:
-    """A world that is slower than the analytic model, more so for few slots."""
-    metrics = analyse(asked).serving.metrics
-    slow = 1.6 + 2.0 / np.sqrt(np.asarray(asked.grid.columns["max_num_seqs"], float))
-    return {"ttft_s": metrics["ttft_s"] * slow, "tpot_s": metrics["tpot_s"] * slow}
-
-
-def rows(asked: Question, keep: list[int]) -> History:
-    """What a database holds after the configs `keep` were measured."""
-    n = len(keep)
-    texts = {"model": asked.target.model, "platform": "h100_sxm", "engine": "vllm", "arrival": "closed"}
-    numbers = {"isl": 512, "osl": 128, "concurrency": asked.workload.concurrency, "requests": 320, "devices": 1}
-    configs = [canonical_json(dict(asked.grid.config(row))) for row in keep]
-    return (
-        {name: np.full(n, value, object) for name, value in texts.items()}
-        | {name: np.full(n, value, float) for name, value in numbers.items()}
-        | {"config": np.array(configs, object)}
-        | {name: values[keep] for name, values in truth(asked).items()}
-    )
+def parts_of(history: History) -> History:
+    """Rows that measured only the first token and those after it."""
+    return {name: column for name, column in history.items() if name not in {"e2e_s", "output_tps"}}
 
 
 def related() -> History:
     """Rows of four other models under many loads, enough for trees."""
     others = (*MODELS[1:], "meta-llama/Llama-3.2-3B")
-    asked = [question(m, workload=load(c)) for m in others for c in (1, 2, 4, 8, 16, 24, 48, 64, 96, 128)]
-    parts = [rows(each, list(range(6))) for each in asked]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    loads = [load(concurrency) for concurrency in (1, 2, 4, 8, 16, 24, 48, 64, 96, 128)]
+    return parts_of(joined(*(rows(question(model, workload=each)) for model in others for each in loads)))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +50,7 @@ def test_latency_is_the_sum_of_its_measured_parts_where_it_was_not_measured(base
 def test_rows_may_be_told_after_the_fit(base: Surrogate) -> None:
     """What a few rows of a context say is learned without fitting anew, and of that context alone."""
     asked = question()
-    slower = rows(asked, keep=[0, 2, 5])
+    slower = parts_of(rows(asked, keep=[0, 2, 5]))
     slower["tpot_s"] = slower["tpot_s"] * 1.5
     told, actual = base.taught(slower), 1.5 * truth(asked)["tpot_s"]
     after = told.predict(asked).metrics["tpot_s"].mean

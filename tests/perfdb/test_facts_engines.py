@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from perfdb.facts.engines import engine
+from perfdb.errors import InputError
+from perfdb.facts.engines import engine, name_and_version
 from perfdb.facts.platforms import platform
 
 
@@ -37,3 +38,42 @@ def test_other_engines_and_cpus_have_one_default() -> None:
 def test_all_defaults_are_shown() -> None:
     assert engine("vllm").parameters["max_num_seqs"].shown_default == "256; 1024 from 70 GiB"
     assert engine("vllm").parameters["max_model_len"].shown_default == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("vllm", ("vllm", None)),
+        ("vllm:0.24.0", ("vllm", "0.24.0")),
+        (" SGLang : 0.5.14 ", ("SGLang", "0.5.14")),
+        ("trtllm:latest", ("trtllm", None)),
+        ("trtllm:1.3.0rc20", ("trtllm", "1.3.0rc20")),
+    ],
+)
+def test_an_engine_and_its_version(text: str, wanted: tuple[str, str | None]) -> None:
+    assert name_and_version(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["vllm:", "vllm: ", "vllm:newest", "vllm:v"])
+def test_a_version_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"expected vllm, vllm:0\.24\.0 or vllm:latest"):
+        name_and_version(text)
+
+
+@pytest.mark.parametrize(
+    ("version", "wanted"),
+    [
+        (None, True),
+        ("0.13.0", False),
+        ("0.14.0", True),
+        ("0.14.0rc1", True),
+        ("0.19.1.dev3+gabc", True),
+        ("0.9", False),
+    ],
+)
+def test_defaults_change_with_versions(version: str | None, wanted: bool) -> None:
+    """vLLM schedules asynchronously from 0.14 on."""
+    found = engine("vllm").at(version).parameters
+    assert found["async_scheduling"].default is wanted
+    assert found["max_num_seqs"] == engine("vllm").parameters["max_num_seqs"]
+    assert engine("vllm").parameters["async_scheduling"].shown_default == "False; True from 0.14.0"

@@ -72,6 +72,8 @@ PUBLISHED_MOE = {
     "deepseek-ai/DeepSeek-V3": (671, 37),
     "deepseek-ai/DeepSeek-V2-Lite": (15.7, 2.4),
     "moonshotai/Kimi-K2-Instruct": (1027, 32),
+    "deepseek-ai/DeepSeek-V3.2": (671, 37),
+    "zai-org/GLM-5": (744, 40),
     "mistralai/Mixtral-8x22B-v0.1": (141, 39),
     "Qwen/Qwen3-Coder-480B-A35B-Instruct": (480, 35),
     "Qwen/Qwen3-Next-80B-A3B-Instruct": (80, 3.9),
@@ -130,8 +132,7 @@ def test_layers_without_a_description_are_named_not_read_as_others(name: str) ->
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("GLM-5-FP8", "indexer"),
-        ("deepseek-ai/DeepSeek-V3.2", "indexer"),
+        ("MiniMax-M3", "block-sparse"),
         ("DeepSeek-V4-Pro", "compressed"),
         ("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", "Mamba-2"),
         ("google/flan-t5-xxl", "encoder"),

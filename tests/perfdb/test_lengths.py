@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfdb.errors import InputError
-from perfdb.lengths import Lengths, lengths_of, longest
+from perfdb.lengths import Lengths, is_fixed, lengths_of, longest
 from perfdb.records import Workload
 
 
@@ -111,3 +111,40 @@ def test_a_mixture_draws_prompt_and_answer_together():
     sample = Lengths.parse("1 D(10,100) + 3 D(1000,1)").sample(4000, 1)
     assert set(sample) == {(10, 100), (1000, 1)}
     assert sample.count((10, 100)) == pytest.approx(1000, abs=100)
+
+
+@given(st.lists(st.integers(1, 99), min_size=2, max_size=6), st.integers(1, 200), st.integers(0, 2**32))
+def test_every_part_of_a_mix_has_its_share_of_a_sample(weights, n, seed):
+    lengths = Lengths.mixed((weight, Lengths.parse(f"D({place},1)")) for place, weight in enumerate(weights, 1))
+    drawn = [isl for isl, _ in lengths.sample(n, seed)]
+    assert len(drawn) == n
+    for place, weight in enumerate(weights, 1):
+        assert abs(drawn.count(place) - n * weight / sum(weights)) <= 1
+
+
+def test_a_mix_is_drawn_in_random_order():
+    lengths = Lengths.parse("0.5 D(1,1) + 0.5 D(2,2)")
+    one, other = lengths.sample(40, 1), lengths.sample(40, 2)
+    assert one != other
+    assert sorted(one) == sorted(other)
+    assert one[:20] != sorted(one)[:20]
+
+
+def test_a_mix_of_mixes_is_a_mix():
+    inner = Lengths.parse("1 D(1,1) + 3 D(2,2)")
+    found = Lengths.mixed([(1.0, inner), (1.0, Lengths.parse("D(9,9)"))])
+    assert str(found) == "0.125 D(1,1) + 0.375 D(2,2) + 0.5 D(9,9)"
+
+
+@pytest.mark.parametrize(
+    ("text", "fixed"),
+    [
+        ("D(96,24)", True),
+        (" 0.7 d( 96 , 24 )", True),
+        ("D(1,2) + D(3,4)", False),
+        ("U(1,9)/(1,9)", False),
+        ("D", False),
+    ],
+)
+def test_fixed_lengths_are_known_by_their_notation(text, fixed):
+    assert is_fixed(text) is fixed

@@ -56,6 +56,14 @@ def test_prompts_are_distinct_deterministic_and_of_the_asked_length():
     assert all(5 <= len(text.split()) <= 40 for text in texts)
 
 
+def test_a_mix_is_sent_with_its_weights():
+    whole = complete(Workload(lengths="0.7 D(51,12) + 0.3 D(409,25)", concurrency=4, requests=30))
+    assert (whole.isl, whole.osl) == (pytest.approx(158.4), pytest.approx(15.9))
+    sent = [(len(request.prompt.split()), request.max_tokens) for request in draw(whole, 3, Tokenizer())]
+    assert sorted(sent) == [(51, 12)] * 21 + [(409, 25)] * 9
+    assert sent != sorted(sent)
+
+
 def test_a_tokenizer_that_splits_words_gets_fewer():
     assert Tokenizer(base=1.0, per_word=2.5).words_for(101) == 40
     assert Tokenizer(base=9.0, per_word=2.0).words_for(3) == 1

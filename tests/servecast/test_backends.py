@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from perfdb.errors import FileError, InputError, UnknownNameError
@@ -86,16 +88,108 @@ def test_given_configs_are_chosen_from() -> None:
 
 def test_wrong_questions_get_one_sentence() -> None:
     vllm = get_backend("vllm")
-    with pytest.raises(InputError, match="exactly one"):
-        vllm.run_agg(LLAMA, PLACE, 1000, 200)
     with pytest.raises(InputError, match="not a bound"):
         vllm.find_best_result_under_constraints(LLAMA, PLACE, 1000, 200, 8, "fast")
-    with pytest.raises(InputError, match="top: 0; expected at least 1"):
+    with pytest.raises(InputError, match="top: 0; expected a whole number, at least 1"):
         vllm.find_best_result_under_constraints(LLAMA, PLACE, 1000, 200, 8, "tpot_s<1", top=0)
     with pytest.raises(FileError, match="no such file"):
         get_backend("vllm", db=Path("typo.duckdb"))
     with pytest.raises(UnknownNameError, match="unknown model"):
         vllm.run_static("llama9", PLACE, 1000, 200, 1)
+
+
+def test_one_load_and_no_other() -> None:
+    vllm = get_backend("vllm")
+    with pytest.raises(InputError, match="load: neither concurrency nor request_rate; expected one of both"):
+        vllm.run_agg(LLAMA, PLACE, 1000, 200)
+    with pytest.raises(InputError, match="load: concurrency and request_rate; expected one of both"):
+        vllm.run_agg(LLAMA, PLACE, 1000, 200, 8, 2.0)
+
+
+def test_a_common_beginning_is_computed_once(backend: BaseBackend) -> None:
+    plain = backend.run_agg(LLAMA, PLACE, 4000, 64, concurrency=8)
+    shared = backend.run_agg(LLAMA, PLACE, 4000, 64, concurrency=8, prefix_tokens=3500)
+    assert shared.ttft_s < plain.ttft_s / 2
+    assert backend.run_agg(LLAMA, PLACE, 4000, 64, concurrency=8, prefix_tokens=0).ttft_s == plain.ttft_s
+    whole, most = (backend.run_static(LLAMA, PLACE, 4000, 64, 8, prefix_tokens=tokens) for tokens in (0, 3500))
+    assert most.ttft_s < whole.ttft_s / 2
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    vllm = get_backend("vllm")
+    given = vllm.run_agg(LLAMA, PLACE, np.int64(1000), np.float32(200), np.int32(8), config={"tp": np.int64(2)})
+    assert given.ttft_s == vllm.run_agg(LLAMA, PLACE, 1000, 200, 8, config={"tp": 2}).ttft_s
+    assert given.config == {"tensor_parallel_size": 2}
+
+
+WHOLE = "expected a whole number, at least 1"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"model": None}, "model: None is no text; expected a string"),
+        ({"model": 7}, "model: 7 is no text"),
+        ({"platform_name": None}, "platform_name: None is no text"),
+        ({"isl": "1024"}, "isl: '1024'; expected a number above 0"),
+        ({"isl": None}, "isl: None; expected a number"),
+        ({"isl": True}, "isl: True; expected a number"),
+        ({"osl": float("nan")}, "osl: nan; expected a number"),
+        ({"osl": 0}, "osl: 0; expected a number above 0"),
+        ({"osl": -3}, "osl: -3; expected a number above 0"),
+        ({"osl": 1e30}, "osl: 1e\\+30; expected a number above 0 and up to 1e\\+09"),
+        ({"concurrency": "8"}, f"concurrency: '8'; {WHOLE}"),
+        ({"concurrency": 2.5}, f"concurrency: 2.5; {WHOLE}"),
+        ({"concurrency": 0}, f"concurrency: 0; {WHOLE}"),
+        ({"concurrency": None, "request_rate": "3"}, "request_rate: '3'; expected a number above 0"),
+        ({"concurrency": None, "request_rate": float("inf")}, "request_rate: inf; expected a number"),
+        ({"config": None}, "config: None is no mapping; expected parameters and values such as"),
+        ({"config": "tp=2"}, "config: 'tp=2' is no mapping"),
+        ({"config": {"tp": [1, 2]}}, r"config tp: \[1, 2\]; expected one value"),
+        ({"config": {2: 3}}, "config: 2 is no text"),
+        ({"config": {"tp": "two"}}, "two"),
+        ({"config": {"speed": 2}}, "unknown parameter of vllm 'speed'"),
+        ({"prefix_tokens": "9"}, "prefix_tokens: '9'; expected a number from 0 to less than isl, 1000"),
+        ({"prefix_tokens": 1000}, "prefix_tokens: 1000; expected a number from 0"),
+        ({"prefix_tokens": -1}, "prefix_tokens: -1; expected a number from 0"),
+        ({"prefix_tokens": None}, "prefix_tokens: None; expected a number from 0"),
+    ],
+)
+def test_what_is_of_a_wrong_type_is_one_sentence(changed: dict[str, Any], said: str) -> None:
+    asked: dict[str, Any] = {"model": LLAMA, "platform_name": PLACE, "isl": 1000, "osl": 200, "concurrency": 8}
+    with pytest.raises(InputError, match=said):
+        get_backend("vllm").run_agg(**{**asked, **changed})
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"devices": "8"}, f"devices: '8'; {WHOLE}"),
+        ({"top": 1.5}, f"top: 1.5; {WHOLE}"),
+        ({"constraints": None}, "constraints: None is no text"),
+        ({"constraints": ""}, "not a bound"),
+        ({"configs": {"tp": 2}}, "configs: {'tp': 2}; expected a list of configs"),
+        ({"configs": None}, "configs: None; expected a list of configs"),
+        ({"configs": ["tp"]}, "config: 'tp' is no mapping"),
+        ({"model": None}, "model: None is no text"),
+    ],
+)
+def test_a_search_for_what_is_of_a_wrong_type_is_one_sentence(changed: dict[str, Any], said: str) -> None:
+    asked: dict[str, Any] = {"model": LLAMA, "platform_name": PLACE, "isl": 1000, "osl": 200, "devices": 8}
+    with pytest.raises(InputError, match=said):
+        get_backend("vllm").find_best_result_under_constraints(**{**asked, "constraints": "tpot_s<1", **changed})
+
+
+def test_a_static_batch_and_a_backend_of_wrong_types(tmp_path: Path) -> None:
+    untyped: Any = get_backend
+    with pytest.raises(InputError, match=f"batch_size: None; {WHOLE}"):
+        untyped("vllm").run_static(LLAMA, PLACE, 1000, 200, None)
+    with pytest.raises(InputError, match="name: None is no text"):
+        untyped(None)
+    with pytest.raises(InputError, match="db: 5 is no path"):
+        untyped("vllm", db=5)
+    with pytest.raises(FileError, match=r"typo.duckdb: no such file"):
+        untyped("vllm", db=str(tmp_path / "typo.duckdb"))
 
 
 def test_the_page_about_it_is_true(capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,6 +82,20 @@ def test_no_load_is_good_enough_and_none_is_too_much(store: Store) -> None:
     assert (row["capacity"], row["binds"]) == (4096, None)
 
 
+@pytest.mark.parametrize("by", ["rate", "concurrency"])
+def test_a_bound_that_load_helps_to_keep_is_asked_at_the_most_load(store: Store, by: str) -> None:
+    """One request in a thousand seconds yields few tokens, each of them dear; that excludes no larger load."""
+    [plain] = ask(store, by=by)["rows"]
+    tokens, dollars = plain["at"]["output_tps"], plain["cost_per_mtok"]
+    enough = f"{SLO},output_tps>{0.9 * tokens},cost_per_mtok<{1.1 * dollars}"
+    [kept] = ask(store, enough, by)["rows"]
+    assert (kept["capacity"], kept["binds"]) == (plain["capacity"], plain["binds"])
+    for slo in (f"output_tps>{1.2 * tokens}", f"cost_per_mtok<{0.8 * dollars}"):
+        [none] = ask(store, f"{SLO},{slo}", by)["rows"]
+        assert none["capacity"] == 0
+        assert none["binds"].split("<")[0].split(">")[0] in slo
+
+
 def test_a_config_that_does_not_fit_says_why(store: Store) -> None:
     load, traffic = asked_traffic(1024, 256, None, True, False)
     asked = WhatIf("meta-llama/Llama-3.1-70B", PLATFORM, "vllm", load.workload, {"tensor_parallel_size": (1, 4)})

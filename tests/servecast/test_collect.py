@@ -27,7 +27,7 @@ def test_what_is_written_is_imported_and_answered_exactly(cli) -> None:
     document = cli.json(*OPS)
     cases = asked(cli.folder)
     assert document["measured"] == document["new"] == len(cases) > 100
-    assert document["missing"] == document["refused"] == 0
+    assert document["missing"] == document["refused"] == document["repeats"] == 0
     done = cli.json("import", "o", "--db", "d.duckdb")
     assert (done["stored"], done["quarantined"], done["warnings"]) == (len(cases), 0, [])
     with (cli.folder / "q.csv").open("w", newline="") as file:
@@ -146,9 +146,11 @@ def test_an_interpreter_that_is_none_is_one_sentence(cli) -> None:
         (("--dtypes", "fp8"), "--dtypes: fp8 cannot be measured with torch on cpu; expected bf16, fp32"),
         (("--dtypes", "bf17"), "--dtypes: 'bf17' is no number format; expected one such as bf16"),
         (("--grid", "huge"), "unknown grid for cpu 'huge'; known: full, small, tiny"),
-        (("--budget", "12"), "--budget: 12 is no time; expected one such as 90s, 10m or 2h"),
-        (("--budget", "soon"), "budget 'soon' cannot be read"),
-        (("--tp", "1,x"), "--tp: '1,x'; expected numbers of devices"),
+        (("--budget", "12"), "--budget: '12' is no time; expected one such as 90s, 10m or 2h"),
+        (("--budget", "soon"), "--budget: 'soon' is no time; expected one such as 90s, 10m or 2h"),
+        (("--tp", "2"), "--tp: no --models beside it; expected both, or neither"),
+        (("--models", "llama-3.1-8b", "--tp", "1,x"), "--tp: '1,x'; expected numbers of devices"),
+        (("--threads", "99999"), "--threads: 99999; expected 1 to "),
         (("--models", "llama-3.1-8b", "--tp", "0"), "--tp: 0; expected numbers of devices from 1 on"),
         (("--models", "lama"), "unknown model 'lama'"),
         (("--out", "python"), "python/.collect: cannot be made (Not a directory)"),
@@ -159,7 +161,8 @@ def test_what_cannot_be_measured_is_one_sentence(cli, more: tuple[str, ...], sai
     assert said in refused(cli, *TINY, *more)
 
 
-def test_a_folder_holds_times_of_one_thing(cli, misbehave: MISBEHAVE) -> None:
+def test_a_folder_holds_times_of_one_thing(cli, misbehave: MISBEHAVE, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1}, raising=False)
     cli.json(*TINY)
     misbehave(version="9.2")
     assert "its times are of version 9.1, these would be of 9.2; expected another --out" in cli.run(*TINY).stderr

@@ -55,7 +55,9 @@ def test_lines_that_cannot_be_read_are_measured_again(cli) -> None:
 
 def test_a_case_that_strays_is_measured_once_more_and_the_steadier_times_kept(cli, misbehave: MISBEHAVE) -> None:
     misbehave(strays=[0.5, 0.02])
-    assert cli.json(*TINY)["spread"]["p90"] == pytest.approx(0.02)
+    first = cli.json(*TINY)
+    assert first["spread"]["p90"] == pytest.approx(0.02)
+    assert (first["new"], first["repeats"]) == (7, 7)
     assert len(asked(cli.folder)) == 14
     cli.json("import", "o", "--db", "d.duckdb")
     assert {tuple(row) for row in stored(cli.folder, "spread")} == {(0.02,)}
@@ -71,15 +73,31 @@ def test_times_of_a_busy_machine_are_measured_again_and_never_in_the_table(cli, 
     assert "left out, as the machine had other work: 7 cases" in (cli.folder / "o" / "METHOD.md").read_text()
     assert len(asked(cli.folder)) == 14
     second = cli.json(*TINY)
-    assert (second["measured"], second["missing"], second["new"]) == (7, 0, 14)
+    assert (second["measured"], second["missing"], second["new"], second["repeats"]) == (7, 0, 7, 7)
     cli.json("import", "o", "--db", "d.duckdb")
     assert {json.loads(row[0])["waited"] for row in stored(cli.folder, "more")} == {0.02}
 
 
 def test_a_case_that_strays_always_is_tried_twice_in_all(cli, misbehave: MISBEHAVE) -> None:
     misbehave(strays=[0.4, 0.5])
-    assert cli.json(*TINY)["new"] == 14
-    assert cli.json(*TINY)["new"] == 0
+    first, second = cli.json(*TINY), cli.json(*TINY)
+    assert (first["new"], first["repeats"]) == (7, 7)
+    assert (second["new"], second["repeats"]) == (0, 0)
+
+
+def test_a_case_measured_again_by_a_later_call_is_not_new(cli, misbehave: MISBEHAVE) -> None:
+    """Stopped after the first round, one case strays: what the next call does with it is a repeat."""
+    misbehave(strays=[0.4, 0.5], kills_us_at=7)
+    assert cli.process(*TINY).returncode == -9
+    misbehave(strays=[0.4, 0.5, 0.3])
+    again = cli.json(*TINY)
+    assert (again["new"], again["repeats"], again["missing"]) == (0, 7, 0)
+    assert "0 new and 7 measured again" not in cli.run(*TINY).stdout
+
+
+def test_what_strays_twice_is_counted_in_the_notes(cli, misbehave: MISBEHAVE) -> None:
+    misbehave(strays=[0.4, 0.5])
+    cli.json(*TINY)
     assert "cases with a repeat of 1.5 medians or more: 7" in (cli.folder / "o" / "METHOD.md").read_text()
 
 

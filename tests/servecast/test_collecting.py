@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.architecture import resolve_model
-from perfdb.errors import BudgetError, InputError
+from perfdb.errors import InputError
 from runner.collect.cases import Case, grid_named
 from runner.collect.journal import Timed
 from runner.collect.run import Collected
-from servecast.collecting import document_of, number_formats, say_collected, seconds_of, watch, with_models
+from servecast.collecting import (
+    check_places,
+    document_of,
+    number_formats,
+    say_collected,
+    seconds_of,
+    shapes_of,
+    threads_of,
+    watch,
+    with_models,
+)
 
 DENSE = ["llama-3.1-8b", "qwen3-8b", "llama-3.1-70b", "mistral-7b"]
 GRID = grid_named("cuda", "small")
@@ -45,6 +56,44 @@ def test_the_products_of_a_layer_hold_all_of_its_weights(name: str, tp: int) -> 
     weights = model.attention_params + model.dense_mlp_params
     assert tp * sum(n * k for n, k in layer) == weights
     assert tp * head[0] * head[1] == model.vocab * model.hidden
+
+
+@pytest.mark.parametrize(
+    ("models", "tp", "said"),
+    [
+        (None, "2", "--tp: no --models beside it; expected both, or neither"),
+        ("", None, "--models: '' holds an empty name"),
+        ("llama-3.1-8b,", None, "--models: 'llama-3.1-8b,' holds an empty name"),
+        ("llama-3.1-8b", "1,true", "--tp: '1,true'; expected numbers of devices, such as 1,2,4,8"),
+        ("llama-3.1-8b", "1.5", "--tp: '1.5'; expected numbers of devices"),
+    ],
+)
+def test_shapes_that_cannot_be_meant_are_refused(models: str | None, tp: str | None, said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        shapes_of("cpu", "tiny", models, tp)
+
+
+def test_without_models_the_shapes_are_the_grids() -> None:
+    assert shapes_of("cpu", "tiny", None, None) == grid_named("cpu", "tiny")
+    four = shapes_of("cpu", "tiny", "llama-3.1-8b, qwen3-8b", None)
+    assert four == with_models(grid_named("cpu", "tiny"), ["llama-3.1-8b", "qwen3-8b"], [1, 2, 4, 8])
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        (("cpu", Path(), "python", None), "--out: it is empty"),
+        (("cpu", Path("o"), " ", None), "--python: it is empty"),
+        (("cpu", Path("o"), "python", ""), "--platform: it is empty"),
+        (("cpu", Path("o"), "python", "h100_sxm"), "--platform: h100_sxm is no CPU device"),
+        (("cuda", Path("o"), "python", "local"), "--platform: local is no CUDA device"),
+    ],
+)
+def test_places_that_cannot_be_meant_are_refused(places: tuple[str, Path, str, str | None], said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        check_places(*places)
+    check_places("cpu", Path("o"), "python", "my cpu/2")
+    check_places("cuda", Path("o"), "python", "h200_sxm")
 
 
 def test_heads_that_do_not_divide_are_left_out() -> None:
@@ -84,10 +133,19 @@ def test_what_is_no_format_is_refused(text: str) -> None:
 def test_a_budget_is_a_time() -> None:
     assert seconds_of(None) == float("inf")
     assert [seconds_of(text) for text in ("90s", "1.5m", "2h")] == [90.0, 90.0, 7200.0]
-    with pytest.raises(InputError, match="is no time"):
-        seconds_of("$4")
-    with pytest.raises(BudgetError):
-        seconds_of("0s")
+    for text in ("$4", "0s", "abc", "10", ""):
+        with pytest.raises(InputError, match=f"--budget: {re.escape(repr(text))} is no time; expected one such as 90s"):
+            seconds_of(text)
+
+
+def test_there_are_no_more_threads_than_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(6)), raising=False)
+    monkeypatch.setattr("servecast.collecting.usable_cores", lambda: 3.5)
+    assert [threads_of(asked) for asked in (None, 1, 6)] == [3, 1, 6]
+    with pytest.raises(InputError, match="--threads: 7; expected 1 to 6"):
+        threads_of(7)
+    monkeypatch.setattr("servecast.collecting.usable_cores", lambda: 0.5)
+    assert threads_of(None) == 1
 
 
 def test_progress_is_the_first_case_and_each_new_reason(capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,7 +167,7 @@ def test_what_came_of_it_is_told_by_operation_and_format(capsys: pytest.CaptureF
         timed("context_attention"),
         timed(dtype="fp8", error="x"),
     ]
-    found = Collected(Path("t.parquet"), 9, 4, 3, 12.0, times)
+    found = Collected(Path("t.parquet"), 9, 4, 3, 2, 12.0, times)
     say_collected(found)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[1:4] == [
@@ -117,15 +175,16 @@ def test_what_came_of_it_is_told_by_operation_and_format(capsys: pytest.CaptureF
         ["gemm", "bf16", "2", "1", "2.0%"],
         ["gemm", "fp8", "0", "1", "-"],
     ]
-    assert " ".join(lines[4]).startswith("3 new in 12 s; spread of the repeats: median 2.0%")
+    assert " ".join(lines[4]).startswith("3 new and 2 measured again in 12 s; spread of the repeats: median 2.0%")
     assert " ".join(lines[5]) == "4 of 9 cases are left; the same command goes on from there"
     document = document_of(found)
     assert (document["measured"], document["refused"], document["missing"], document["new"]) == (3, 2, 4, 3)
+    assert document["repeats"] == 2
     assert document["spread"]["p50"] == pytest.approx(0.02)
 
 
 def test_without_any_time_there_is_no_spread(capsys: pytest.CaptureFixture[str]) -> None:
-    found = Collected(None, 2, 2, 0, 0.0, [])
+    found = Collected(None, 2, 2, 0, 0, 0.0, [])
     assert (document_of(found)["table"], document_of(found)["spread"]) == (None, None)
     say_collected(found)
     assert "2 of 2 cases are left" in capsys.readouterr().out

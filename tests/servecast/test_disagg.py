@@ -139,6 +139,44 @@ def test_both_ways_on_the_same_devices(document: Any, run: Any) -> None:
     assert {line.split()[0] for line in done.stdout.splitlines()[1:]} == {"agg", "disagg"}
 
 
+def test_a_rate_that_both_carry_is_compared_by_devices_and_latency(document: Any, run: Any) -> None:
+    words = ["--mode", "both", "--devices", "8", "--rate", "10", "--set", "tp=1,2"]
+    answer = document(*words)
+    best = answer["best"]
+    assert best["ratio"] is None
+    assert best["agg"] == pytest.approx(best["disagg"]) == pytest.approx(10 * 200 / 8)
+    for mode in ("agg", "disagg"):
+        rows = [row for row in answer["rows"] if row["mode"] == mode and row["feasible"]]
+        least = min(row["gpus_needed"] for row in rows)
+        assert best["carried"][mode]["gpus_needed"] == least < 8
+        assert best["carried"][mode]["shortest_e2e_s"] == min(row["e2e_s"]["mean"] for row in rows)
+        assert all(row["gpus_needed"] % (row["gpus"] // row["replicas"]) == 0 for row in rows)
+    done = run(*words)
+    assert "both ways carry the whole rate, so their throughput is the same" in done.stderr
+    assert f"disagg takes {best['carried']['disagg']['gpus_needed']} GPUs" in done.stderr
+
+
+def test_a_rate_beyond_one_way_is_compared_by_throughput(document: Any) -> None:
+    answer = document("--mode", "both", "--devices", "8", "--rate", "1000", "--set", "tp=1")
+    assert answer["best"]["ratio"] > 0
+    assert "carried" not in answer["best"]
+    assert all(row["gpus_needed"] == row["gpus"] for row in answer["rows"])
+
+
+def test_a_given_rate_takes_the_smallest_unit(document: Any) -> None:
+    few, many = (document("--mode", "disagg", "--rate", str(rate))["rows"][0] for rate in (1, 60))
+    assert (few["prefill"]["workers"], few["decode"]["workers"], few["gpus"]) == (1, 1, 2)
+    assert many["gpus"] > 2
+    assert max(many["utilisation"].values()) <= 0.9
+
+
+@pytest.mark.parametrize("words", [(), ("--mode", "disagg"), ("--mode", "both", "--devices", "32")])
+def test_every_mode_says_once_that_messages_pass_a_network(run: Any, words: tuple[str, ...]) -> None:
+    done = run("--concurrency", "8", "--set", "tp=8,16", *words)
+    assert done.stderr.count("messages between hosts are timed by a formula") == 1
+    assert "messages between hosts" not in run("--concurrency", "8", "--set", "tp=8", *words).stderr
+
+
 def test_bounds_decide_who_is_compared(document: Any, run: Any) -> None:
     words = ["--mode", "both", "--devices", "8", "--concurrency", "256", "--set", "tp=1,2"]
     middle = sorted(row["ttft_s"]["mean"] for row in document(*words)["rows"])[2]
@@ -176,6 +214,9 @@ def test_aggregated_replicas_are_what_whatif_says_of_one(document: Any) -> None:
     [
         (["--mode", "split"], "unknown mode 'split'"),
         (["--decode", "h200"], "--decode: beside --mode agg"),
+        (["--mode", "disagg", "--decode", ""], "unknown platform ''"),
+        (["--mode", "disagg", "--set", "prefill.tp=1", "--set", "prefill.tensor_parallel_size=2"], "stands twice"),
+        (["--mode", "both", "--devices", "4", "--slo", ""], "not a bound"),
         (["--efficiency", "0.9"], "--efficiency: beside --mode agg"),
         (["--mode", "disagg", "--efficiency", "1.2"], "--efficiency: 1.2"),
         (["--mode", "disagg", "--link", "0"], "--link: 0"),

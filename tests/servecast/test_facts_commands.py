@@ -58,8 +58,8 @@ def test_every_model_is_listed_with_its_source_and_origin(house: Path) -> None:
     assert rows["house/house"]["origin"] == str(house)
     assert rows["Qwen/Qwen3-8B"]["origin"] == "built in"
     assert rows["Qwen/Qwen3-8B"]["source"] == "huggingface.co/Qwen/Qwen3-8B/config.json"
-    assert "indexer" in rows["zai-org/GLM-5"]["unsupported"]
-    assert "parameters" not in rows["zai-org/GLM-5"]
+    assert "block-sparse" in rows["MiniMaxAI/MiniMax-M3"]["unsupported"]
+    assert "parameters" not in rows["MiniMaxAI/MiniMax-M3"]
 
 
 def test_the_tables_are_printed(house: Path) -> None:
@@ -84,8 +84,8 @@ def test_a_local_description_serves_for_a_model(house: Path, path: str) -> None:
 
 
 def test_a_model_that_cannot_be_predicted_says_why(tmp_path: Path) -> None:
-    words = ("whatif", "--model", "GLM-5", "--platform", "h200", "--engine", "vllm", "--isl", "1", "--osl", "2")
-    with pytest.raises(ModelError, match="indexer picks 2048 tokens"):
+    words = ("whatif", "--model", "MiniMax-M3", "--platform", "h200", "--engine", "vllm", "--isl", "1", "--osl", "2")
+    with pytest.raises(ModelError, match="16 blocks of 128 tokens"):
         answer(*words, "--concurrency", "1", "--db", str(tmp_path / "db.duckdb"))
 
 

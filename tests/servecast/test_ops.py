@@ -198,7 +198,7 @@ def test_a_table_is_printed_for_people(cli, db: str) -> None:
     assert done.returncode == 0
     assert "version_proxy" in done.stdout
     assert "look-ups per second" in done.stdout
-    assert "stands in" in done.stderr
+    assert "the nearest version, stand in" in done.stderr
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: str(question[0]))

@@ -31,6 +31,46 @@ def test_bad_questions_get_one_sentence(cli):
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--out", "o.jsonl", *ASK, "--scenario", "D(9,9)", "--rate", "1"), "--out: without --scenarios"),
+        (("--scenarios", "s", "--out", "o", "--rate", "2"), "--rate: beside --scenarios"),
+        ((*ASK, "--trace", "t.jsonl", "--requests", "9"), "--requests: beside --trace"),
+        ((*ASK, "--trace", "t.jsonl", "--seed", "0"), "--seed: beside --trace"),
+        ((*ASK, "--trace", "t.jsonl", "--concurrency", "2"), "--concurrency: beside --trace"),
+        (
+            (*ASK, "--scenario", "D(9,9)", "--rate", "1", "--set", "dp=4,2"),
+            "4,2 are several values, and simulate takes",
+        ),
+    ],
+)
+def test_flags_that_would_count_for_nothing_are_one_sentence(cli, arguments, sentence):
+    done = cli.run("simulate", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_was_not_compiled_yet_is_said_once_and_left_out_of_the_time(cli, monkeypatch, capsys):
+    import model.compiled
+    from model.simulate.traffic import sampled
+    from perfdb.records import Arrival, Workload
+    from servecast.simulating import COMPILING, server_of
+
+    trace = sampled(Workload(64, 8, Arrival.CLOSED, 4, lengths="D(64,8)"), 20)
+    server = server_of("meta-llama/Llama-3.1-8B", "h100_sxm", "vllm", {}, trace)
+    expected = server.serve(trace)
+    capsys.readouterr()
+    monkeypatch.setattr(model.compiled, "is_kept", lambda _: False)
+    cold = server.serve(trace)
+    assert capsys.readouterr().err == f"{COMPILING}\n"
+    assert {**cold, "cpu_s": 0} == {**expected, "cpu_s": 0}
+    monkeypatch.undo()
+    server.serve(trace)
+    assert capsys.readouterr().err == ""
+
+
 SERVER = [
     "simulate",
     "--model",
@@ -85,17 +125,18 @@ def test_a_pipeline_answers_more_at_once_and_none_sooner(cli):
     assert two["requests"] == 300
     assert two["replicas"] == 1
     assert two["kv_blocks"] > one["kv_blocks"]  # each device holds half of the layers
-    for engine, more in (("sglang", ()), ("vllm", ("--set", "dp=2"))):
+    refused = "pipelines of SGLang are not simulated", "pipelines whose ranks share experts are not simulated"
+    for engine, more, sentence in (("sglang", (), refused[0]), ("vllm", ("--set", "dp=2"), refused[1])):
         done = cli.run(*EXPERTS, "--rate", "5", "--requests", "5", "--engine", engine, "--set", "pp=2", *more)
         assert (done.returncode, done.stdout) == (2, "")
-        assert "pipelines of SGLang, or whose ranks share experts" in done.stderr
+        assert sentence in done.stderr
 
 
 def test_ranks_that_share_experts_in_an_engine_that_is_not_simulated_so(cli):
     ranks = ["--set", "tp=4", "--set", "dp=4", "--set", "enable_dp_attention=true"]
     done = cli.run(*EXPERTS, "--rate", "5", "--requests", "5", "--engine", "sglang", *ranks)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "share experts" in done.stderr
+    assert "share experts: in one step some may compute prompts while others decode" in done.stderr
 
 
 def test_a_step_decided_ahead_costs_the_first_token_a_step(cli):

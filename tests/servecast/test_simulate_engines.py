@@ -27,6 +27,23 @@ def test_what_stands_in_for_another_scheduler_is_said(cli):
     assert "trtllm's scheduler is not simulated: vLLM's rules stand in for it" in found["warnings"][0]
 
 
+@pytest.mark.parametrize(("engine", "flag"), [("vllm", "num_speculative_tokens"), ("sglang", "speculative_num_steps")])
+def test_drafted_tokens_that_are_right_come_sooner(cli, engine, flag):
+    few, many = (
+        cli.json(*SERVER, *LOAD, "--engine", engine, "--set", f"{flag}=4", "--set", f"acceptance_rate={rate}")
+        for rate in (0.2, 0.95)
+    )
+    assert many["steps"] < few["steps"]
+    assert many["tpot_s"]["mean"] < few["tpot_s"]["mean"]
+    assert many["itl_s"]["p50"] < few["itl_s"]["p50"]  # tokens of one step come at one moment
+
+
+def test_drafts_in_a_pipeline_are_refused(cli):
+    done = cli.run(*SERVER, *LOAD, "--set", "num_speculative_tokens=4", "--set", "pp=2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "4 drafted tokens: speculative decoding in a pipeline is not simulated; expected pp 1" in done.stderr
+
+
 def test_sglang_replicas_serve_a_rate_in_turn(cli):
     sets = ["--engine", "sglang", "--set", "max_running_requests=4"]
     one, two = (cli.json(*SERVER, *LOAD, *sets, "--set", f"dp_size={count}") for count in (1, 2))

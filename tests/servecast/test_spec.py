@@ -8,6 +8,7 @@ import yaml
 from perfdb.errors import FileError, InputError
 from perfdb.metrics import Direction, Statistic
 from perfdb.records import Arrival
+from servecast.space import task_space
 from servecast.task_file import load_task, parse_task
 
 TASK = {
@@ -61,7 +62,8 @@ def test_values_keep_their_types():
         ({"objectives": ["speed"]}, "unknown metric 'speed'; known: throughput"),
         ({"objectives": ["ttft_s", "ttft"]}, "an objective stands twice"),
         ({"load": {"isl": 8, "osl": 8}}, "needs concurrency"),
-        ({"load": {"isl": 8, "concurrency": 1}}, "no lengths"),
+        ({"load": {"isl": 8, "concurrency": 1}}, "isl alone; give isl and osl, lengths such as"),
+        ({"load": {"concurrency": 1}}, "no lengths; give isl and osl"),
         ({"load": {"lengths": "Q(1,2)", "concurrency": 1}}, r"not a distribution; expected D\(96,24\)"),
         ({"load": {"isl": 8, "osl": 8, "arrival": "poisson"}}, "needs request_rate"),
         ({"load": {"isl": 8, "osl": 8, "concurrency": 1, "request_rate": 2}}, "request_rate has no meaning"),
@@ -107,3 +109,18 @@ def test_a_missing_file_is_named(tmp_path):
 def test_the_budget_is_not_part_of_the_identity_and_everything_else_is():
     assert task(budget=12).key() == task(budget="2h").key()
     assert task(seed=1).key() != task(seed=2).key()
+
+
+def test_another_word_for_a_parameter_is_refused(tmp_path):
+    """The model would not see it, and the engine would not take it."""
+    with pytest.raises(InputError, match=r"space.tp: vllm calls it tensor_parallel_size"):
+        task_space(task(space={"tp": [1, 2]}))
+    with pytest.raises(InputError, match=r"space.max-num-seqs: vllm calls it max_num_seqs"):
+        task_space(task(space={"max-num-seqs": [8, 16]}))
+    assert len(task_space(task(space={"compilation_level": [0, 3]})).grid) == 2
+
+
+def test_what_a_task_does_not_say_is_no_part_of_its_identity():
+    """Runs of tasks from before there were mixes go on."""
+    mixed = {"mix": [{"weight": 1, "lengths": "D(8,8)"}], "concurrency": 1}
+    assert task(load=mixed).key() != task(load={"lengths": "D(8,8)", "concurrency": 1}).key()

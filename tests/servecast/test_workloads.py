@@ -14,6 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.load import load_of
 from model.simulate.traffic import Conversations, Prefixes, Traffic, sampled
 from perfdb.errors import FileError, InputError
 from perfdb.lengths import Lengths
@@ -61,7 +62,8 @@ def test_a_mix_takes_lengths_and_files_by_weight(tmp_path: Path) -> None:
     ("document", "message"),
     [
         ([1], "not a workload; expected a mapping"),
-        ({}, "both or neither of lengths and mix"),
+        ({}, "neither lengths nor a mix"),
+        ({"lengths": "D(1,1)", "mix": [{"weight": 1, "lengths": "D(1,1)"}]}, "lengths beside a mix"),
         ({"lengths": "D(1,1)", "mix": []}, "mix"),
         ({"lengths": "X(1)"}, "not a distribution"),
         ({"lengths": "D(1,1)", "rate": 3}, "rate: unknown field; known: lengths, mix"),
@@ -73,7 +75,14 @@ def test_a_mix_takes_lengths_and_files_by_weight(tmp_path: Path) -> None:
         ({"lengths": "D(1,1)", "prefixes": {"share": 0.5}}, "prefixes.tokens: is missing"),
         ({"lengths": "D(1,1)", "prefixes": {"share": 0.5, "tokens": [9, 3]}}, "these quantiles fall"),
         ({"lengths": "D(1,1)", "conversations": {"turns": 0}}, "conversations.turns"),
-        ({"mix": [{"weight": 1}]}, "mix, part 1: both or neither of lengths and workload"),
+        ({"lengths": "D(1,1)", "conversations": {"turns": 2, "later_lengths": "D(0,1)"}}, "an empty range"),
+        ({"mix": [{"weight": 1}]}, "w.yaml: mix.0.lengths: is missing"),
+        ({"mix": [{"weight": 1, "lengths": "D(1)"}]}, "w.yaml: lengths 'D(1)'"),
+        ({"mix": [{"weight": 1, "workload": 3}]}, "mix, part 1: workload: 3 is no path"),
+        ({"mix": [{"weight": 1, "workload": "b.yaml", "lengths": "D(1,1)"}]}, "part 1: lengths beside workload"),
+        ({"mix": [{"weight": 1, "workload": "w.yaml"}]}, "w.yaml: a mix that holds itself"),
+        ({"mix": {"weight": 1}}, "w.yaml: mix: "),
+        ({"mix": [5]}, "w.yaml: mix.0: "),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, document: object, message: str) -> None:
@@ -113,7 +122,9 @@ def test_what_is_written_is_read_again(
         rates=(1.0, 2.5),
         window_s=60.0,
         prefixes=Prefixes(0.5, 3, (8.0, 64.0), 0.5) if shares else None,
-        conversations=Conversations((1.0, 4.5), (0.0, 9.0)) if talks else None,
+        conversations=Conversations((1.0, 4.5), (0.0, 9.0), Lengths.parse(lengths) if shares else None)
+        if talks
+        else None,
     )
     path = tmp_path_factory.getbasetemp() / "again.yaml"
     write_workload(workload_document(traffic), path, "by hand")
@@ -142,9 +153,12 @@ def test_the_closed_form_takes_the_mean_request_of_a_mix_and_says_what_it_leaves
     batch = asked_load(None, None, mix, None, None, 8)
     assert (batch.workload.arrival, batch.workload.batch_size, batch.workload.concurrency) == (Arrival.BATCH, 8, None)
     for given_, message in (
-        ((None, 5.0, None, 1, None), "no --isl and --osl"),
-        ((5.0, None, mix, 1, None), "beside --workload"),
-        ((None, None, mix, 1, None, 2), "--batch and another load"),
+        ((None, 5.0, None, 1, None), "lengths: --osl without --isl; expected --isl and --osl, or --workload"),
+        ((5.0, None, None, 1, None), "lengths: --isl without --osl"),
+        ((None, None, None, 1, None), "lengths: none given"),
+        ((5.0, None, mix, 1, None), "lengths: --isl beside --workload"),
+        ((5.0, 5.0, mix, 1, None), "lengths: --isl and --osl beside --workload"),
+        ((None, None, mix, 1, None, 2), "load: --batch and --concurrency"),
     ):
         with pytest.raises(InputError, match=message):
             asked_load(*given_)
@@ -165,6 +179,39 @@ def test_a_task_takes_its_load_from_a_workload(task_file: Path, edit: Callable[.
     assert (closed.arrival, closed.request_rate, closed.concurrency) == ("closed", None, [2, 4])
     write(task_file.parent / "w.yaml", {"lengths": "D(9,9)", "arrival": "constant"})
     assert load(task_file, edit, workload="w.yaml", request_rate=2).arrival == "constant"
+
+
+def test_a_task_lists_a_mix_by_weight(task_file: Path, edit: Callable[..., None]) -> None:
+    """A part may be a file of lengths; written as a list or in the notation, the requests are the same."""
+    write(task_file.parent / "long.yaml", {"lengths": "1 D(3000,200) + 1 D(5000,312)", "request_rate": 9})
+    mix = [{"weight": 7, "lengths": "D(512,128)"}, {"weight": 3, "workload": "long.yaml"}]
+    [listed] = load(task_file, edit, mix=mix, concurrency=4).workloads()
+    assert listed.lengths == "0.7 D(512,128) + 0.15 D(3000,200) + 0.15 D(5000,312)"
+    assert (listed.isl, listed.osl) == (pytest.approx(0.7 * 512 + 0.3 * 4000), pytest.approx(0.7 * 128 + 0.3 * 256))
+    [written] = load(task_file, edit, lengths=listed.lengths, concurrency=4).workloads()
+    assert written == listed
+    [unweighted] = load(task_file, edit, lengths="D(9,9) + D(5,5)", concurrency=4).workloads()
+    assert load_of(listed, 1).alike == load_of(unweighted, 1).alike == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mix": [{"weight": 0, "lengths": "D(1,1)"}], "concurrency": 1}, "load.mix.0.weight: "),
+        ({"mix": [{"weight": 1, "lengths": "D(1)"}], "concurrency": 1}, "load: lengths 'D(1)'"),
+        ({"mix": [{"weight": 1, "workload": "chat.yaml"}], "concurrency": 1}, "prefixes or conversations in a part"),
+        ({"mix": [], "concurrency": 1}, "load.mix: "),
+        ({"mix": [{"weight": 1, "lengths": "D(1,1)"}], "isl": 3, "concurrency": 1}, "isl and mix stand together"),
+        ({"lengths": "D(1,1)", "isl": 3, "osl": 3, "concurrency": 1}, "isl and osl and lengths stand together"),
+        ({"osl": 3, "concurrency": 1}, "osl alone"),
+    ],
+)
+def test_a_mix_of_a_task_that_cannot_be_is_named(
+    task_file: Path, edit: Callable[..., None], fields: dict[str, Any], message: str
+) -> None:
+    write(task_file.parent / "chat.yaml", CHAT)
+    with pytest.raises(InputError, match=re.escape(message)):
+        load(task_file, edit, **fields)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +253,20 @@ def test_a_fit_is_a_workload_that_simulate_serves(tmp_path: Path, cli: Any) -> N
     assert "exactly one" in both.stderr
 
 
+def test_what_later_turns_add_is_told_and_served(tmp_path: Path, cli: Any) -> None:
+    turns = [
+        {"session_id": s, "turn": t, "input_tokens": 2000 + 90 * (t - 1), "output_tokens": 50, "think_s": 4}
+        | ({"arrival_s": 10 * s} if t == 1 else {}) for s in range(20) for t in (1, 2, 3)
+    ]  # fmt: skip
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, turns)))
+    done = cli.run("workload", "fit", "t.jsonl")
+    assert re.search(r"later turns: input_tokens +40 ", done.stdout)
+    assert "later_lengths: 'D(40,50)'" in done.stdout
+    (tmp_path / "w.yaml").write_text(done.stdout[done.stdout.index("lengths: D(") :])
+    served = cli.json("simulate", *ASK, "--workload", "w.yaml", "--requests", "300")
+    assert served["ttft_s"]["p50"] < served["ttft_s"]["p99"] / 2
+
+
 def test_a_fit_says_what_prompts_have_in_common(tmp_path: Path) -> None:
     turns = [
         {"session_id": s, "turn": t, "input_tokens": 100 * t + 20 * (t - 1), "output_tokens": 20, "think_s": 4,
@@ -217,6 +278,9 @@ def test_a_fit_says_what_prompts_have_in_common(tmp_path: Path) -> None:
     assert answer["conversations"]["mean_turns"] == 2
     assert answer["conversations"]["mean_think_s"] == 4
     assert answer["workload"]["lengths"] == "D(100,20)"
+    assert "later_lengths" not in answer["workload"]["conversations"]
+    assert answer["conversations"]["first_turns"]["input_tokens"]["mean"] == 100
+    assert answer["conversations"]["later_turns"]["output_tokens"]["mean"] == 20
     assert answer["prefixes"]["named_token_share"] == pytest.approx(5 * 60 / 960)
     assert answer["prefixes"]["token_share"] == pytest.approx((2 * 60 + 3 * 119) / 960)
     assert answer["workload"]["prefixes"] == {"share": 1.0, "count": 1, "skew": 0.0, "tokens": 60.0}

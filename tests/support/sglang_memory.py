@@ -40,8 +40,8 @@ class Request:
 class Memory:
     """So many pages of `size` tokens, of which `free` hold nothing; the tree's others can be evicted."""
 
-    def __init__(self, size: int, pages: int, caches: bool) -> None:
-        self.size, self.free, self.caches = size, pages, caches
+    def __init__(self, size: int, pages: int, caches: bool, drafts: int = 0) -> None:
+        self.size, self.free, self.caches, self.drafts = size, pages, caches, drafts
         self.tree = PlainTree(size)
 
     def pages(self, tokens: int) -> int:
@@ -64,13 +64,19 @@ class Memory:
             raise OutOfMemoryError
 
     def grow(self, decoding: list[Request]) -> None:
-        """A token more for all who decode."""
-        self.make_room(len(decoding) * self.size)
+        """A token more for all who decode, and those drafted after it."""
+        tokens, partly = 1 + self.drafts, self.size if self.size > 1 else 0
+        self.make_room(len(decoding) * (tokens + partly if self.drafts else self.size))
         for request in decoding:
-            self.free -= self.pages(request.computed + 1) - self.pages(request.computed)
-            request.computed += 1
+            self.free -= self.pages(request.computed + tokens) - self.pages(request.computed)
+            request.computed += tokens
         if self.free < 0:
             raise OutOfMemoryError
+
+    def give_up(self, request: Request, tokens: int) -> None:
+        """The last tokens computed were drafted in vain."""
+        self.free += self.pages(request.computed) - self.pages(request.computed - tokens)
+        request.computed -= tokens
 
     def keep(self, request: Request) -> None:
         """The tree gets the whole pages; those that it had already are free."""
@@ -99,5 +105,7 @@ class Memory:
     def has_pages(self, decoding: Sequence[Request]) -> bool:
         """Whether all who decode can once more."""
         need = sum(request.computed % self.size == 0 for request in decoding)
+        if self.drafts:
+            need = len(decoding) * self.pages(1 + self.drafts)
         self.make_room(need * self.size)
         return self.free >= need

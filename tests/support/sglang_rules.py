@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from model.simulate.speculation import Drafts, accepted
 from tests.support.sglang_memory import Memory, OutOfMemoryError, Request
 
 
@@ -26,10 +27,11 @@ class PlainServer(Memory):
     """One server with the flags of SGLang; `step` decides and runs one step."""
 
     def __init__(self, flags: Mapping[str, Any]) -> None:
-        super().__init__(flags["page_size"], flags["num_pages"], not flags["disable_radix_cache"])
+        drafts = flags.get("speculative_num_steps", 0)
+        super().__init__(flags["page_size"], flags["num_pages"], not flags["disable_radix_cache"], drafts)
         self.flags = flags
         self.chunk: int | None = flags["chunked_prefill_size"] if flags["chunked_prefill_size"] > 0 else None
-        self.mixes: bool = flags["enable_mixed_chunk"] and self.chunk is not None
+        self.mixes: bool = flags["enable_mixed_chunk"] and self.chunk is not None and not drafts
         self.waiting: list[Request] = []
         self.running: list[Request] = []
         self.partial: Request | None = None
@@ -55,7 +57,7 @@ class PlainServer(Memory):
             self.grow(decoding)
         prompts = batch or []
         told["scheduled"] = [each for request, tokens in prompts for each in (request.number, tokens)]
-        told["scheduled"] += [each for request in decoding for each in (request.number, 1)]
+        told["scheduled"] += [each for request in decoding for each in (request.number, 1 + self.drafts)]
         told["waiting"], told["free_blocks"], told["cached_blocks"] = len(self.waiting), self.free, self.tree.idle
         alive = [request for request in self.running if not request.is_done]
         told["running"] = len({*alive, *(request for request, _ in prompts)})
@@ -203,8 +205,9 @@ class PlainServer(Memory):
         return list(self.running)
 
     def _retract(self) -> list[int]:
-        """The least outputs go first, of equals the longest prompts, of equals the last."""
-        self.running.sort(key=lambda request: (-request.outputs, request.prompt))
+        """The least outputs go first, of equals the longest prompts, of equals the last; with drafts the last."""
+        if not self.drafts:
+            self.running.sort(key=lambda request: (-request.outputs, request.prompt))
         gone: list[int] = []
         while len(self.running) > 1 and (not gone or not self.has_pages(self.running)):
             request = self.running.pop()
@@ -221,12 +224,22 @@ class PlainServer(Memory):
         self.is_full = False
         return gone
 
+    def _right(self, request: Request) -> int:
+        """How many of its drafted tokens are right; the others are given up."""
+        drawn = Drafts(self.drafts, self.flags["acceptance_rate"], 0, 0.0)
+        right: int = min(
+            accepted(drawn, request.number, request.outputs, self.drafts), request.goal - request.outputs - 1
+        )
+        self.give_up(request, self.drafts - right)
+        return right
+
     def _run(self, batch: list[tuple[Request, int]] | None, decoding: list[Request]) -> list[Request]:
         """Tokens for all whose prompts are whole; answers who is done."""
         started = [request for request, _ in batch or [] if request is not self.partial]
         done: list[Request] = []
         for request in [*started, *decoding]:
-            request.tokens.append(request.script[request.outputs])
+            right = self._right(request) if self.drafts and request in decoding else 0
+            request.tokens += request.script[request.outputs : request.outputs + 1 + right]
             if request.is_done:
                 self.give_back(request, is_done=True)
                 done.append(request)

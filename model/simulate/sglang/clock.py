@@ -13,7 +13,7 @@ from model.compiled import inner_njit, njit
 from model.simulate.arrivals import Arrivals, answered, next_alone_s, next_in_turn_s, take_in_turn
 from model.simulate.blocks import NONE
 from model.simulate.clock import Stretch
-from model.simulate.costs import StepCosts, decode_segment, step_s
+from model.simulate.costs import StepCosts, attention_s, decode_segment, step_s
 from model.simulate.log import (
     PEAK,
     STRETCHES,
@@ -57,7 +57,7 @@ def serve_sglang(
             owed = 0
             continue
         retracted += _note_retracted(server, book, told)
-        seconds, used, began = _seconds(costs, server, kind), _used(engine, total), now
+        seconds, used, began = _seconds(flags, costs, server, kind), _used(engine, total), now
         book = with_room(book, status.fresh + status.prefills)
         now += seconds
         alike = _note_decoded(server, book, kind, now)
@@ -69,7 +69,7 @@ def serve_sglang(
         book.counts[PEAK] = max(book.counts[PEAK], used)
         seen, owed = (began, status.finished) if flags.ahead and _is_busy(server) else (now, 0)
         done += _answer(server, arrivals, status.finished - owed, now)
-        if skips and kind == DECODE and _goes_on(server):
+        if skips and kind == DECODE and _goes_on(flags, server):
             stretch = _plan(flags, costs, server, _next_s(arrivals, came, done), seen, now)
             now, seen = _take(flags, requests, engine, book, stretch, seen, now)
             told = now
@@ -131,9 +131,11 @@ def _used(engine: Engine, total: int) -> int:
 
 
 @inner_njit
-def _seconds(costs: StepCosts, server: Server, kind: int) -> float:
+def _seconds(flags: Flags, costs: StepCosts, server: Server, kind: int) -> float:
     """What the scheduled step costs."""
     now = server.status[0]
+    if kind == DECODE and flags.drafts.tokens > 0:
+        return float(_verifying_s(flags, costs, server))
     tokens, sequences, squares, past, mean, decodes = 0, 0, 0.0, 0.0, 0.0, 0
     if kind != PREFILL:
         decodes = now.running
@@ -146,6 +148,17 @@ def _seconds(costs: StepCosts, server: Server, kind: int) -> float:
             past += server.seats[server.prefills[place, 0]].computed - count
         sequences += now.prefills
     return float(step_s(costs, tokens, sequences, np.sqrt(squares), past, float(decodes), mean))
+
+
+@inner_njit
+def _verifying_s(flags: Flags, costs: StepCosts, server: Server) -> float:
+    """What a step costs in which all who run have their drafted tokens verified, and new ones drafted."""
+    now = server.status[0]
+    decodes, tokens = now.running, now.running * (1 + flags.drafts.tokens)
+    mean = (now.cached + tokens) / decodes
+    seconds = costs.step + costs.tokens[tokens] + costs.sequences[tokens]
+    seconds += attention_s(costs, 0.0, 0.0, 0.0, float(decodes), mean)
+    return float(seconds + flags.drafts.share * step_s(costs, decodes, decodes, 0.0, 0.0, float(decodes), mean))
 
 
 @inner_njit
@@ -194,10 +207,11 @@ def _note_finished(server: Server, book: Book, kind: int, now: float) -> None:
 
 
 @inner_njit
-def _goes_on(server: Server) -> bool:
-    """Whether the next step is one that decodes, for the same requests."""
+def _goes_on(flags: Flags, server: Server) -> bool:
+    """Whether the next step is one that decodes, for the same requests, a token each."""
     now = server.status[0]
-    return bool(now.gone == 0 and now.partial == NONE and (now.is_full or now.head == now.tail))
+    is_alike = now.gone == 0 and now.partial == NONE and flags.drafts.tokens == 0
+    return bool(is_alike and (now.is_full or now.head == now.tail))
 
 
 @inner_njit

@@ -9,12 +9,14 @@ from model.simulate.sglang.radix import IDLE as IDLE_PAGES
 from model.simulate.sglang.scheduler import FAILS, IDLE, MIXED, PREFILL, finish_step, schedule
 from model.simulate.sglang.server import Engine, SglangSettings, compiled_flags, new_engine
 from model.simulate.sglang.waiting import wait
+from model.simulate.speculation import speculation_of
 from model.simulate.state import Requests
 from perfdb.errors import InputError
 
 
 def settings_of(given: Mapping[str, Any]) -> SglangSettings:
     """A scenario's settings; chunked_prefill_size -1 computes prompts whole."""
+    speculation = speculation_of(given, "speculative_num_steps")
     return SglangSettings(
         max_num_seqs=given["max_running_requests"],
         num_blocks=given["num_pages"],
@@ -25,7 +27,8 @@ def settings_of(given: Mapping[str, Any]) -> SglangSettings:
         schedule_policy=given["schedule_policy"],
         schedule_conservativeness=given["schedule_conservativeness"],
         enable_prefix_caching=not given["disable_radix_cache"],
-        enable_mixed_chunk=given["enable_mixed_chunk"],
+        enable_mixed_chunk=given["enable_mixed_chunk"] and speculation is None,
+        speculation=speculation,
     )
 
 
@@ -51,7 +54,7 @@ def steps_of(
         kind = schedule(flags, requests, engine)
         if kind == FAILS:
             raise InputError.at(f"step {len(steps) + 1}", "SGLang runs out of memory and ends", "a larger cache")
-        step = _decided(engine, kind, partial)
+        step = _decided(engine, kind, partial, 1 + flags.drafts.tokens)
         for request, hit in zip(step["admitted"][::2], step["admitted"][1::2], strict=True):
             cached.setdefault(str(request), hit)
         if kind != IDLE:
@@ -65,14 +68,14 @@ def steps_of(
     return steps, cached
 
 
-def _decided(engine: Engine, kind: int, partial: int) -> dict[str, Any]:
+def _decided(engine: Engine, kind: int, partial: int, per_decode: int) -> dict[str, Any]:
     server, tree = engine
     now = server.status[0]
     prompts = server.prefills[: now["prefills"]].tolist() if kind in {PREFILL, MIXED} else []
     hits = server.hits[: now["prefills"]].tolist()
     decoding = _decoding(engine) if kind not in {PREFILL, IDLE} else []
     return {
-        "scheduled": [each for pair in [*prompts, *([request, 1] for request in decoding)] for each in pair],
+        "scheduled": [each for pair in [*prompts, *([request, per_decode] for request in decoding)] for each in pair],
         "preempted": server.retracted[: now["retracted"]].tolist(),
         "admitted": [
             each

@@ -9,6 +9,7 @@ from model.simulate.blocks import NONE, Ints
 from model.simulate.sglang.radix import evict, hold, insert, let_go, touch
 from model.simulate.sglang.server import Engine, Flags, Server
 from model.simulate.sglang.waiting import wait
+from model.simulate.speculation import accepted
 from model.simulate.state import Requests
 
 _RETRACT_STEPS = 20
@@ -16,9 +17,12 @@ _RETRACT_STEPS = 20
 
 
 @inner_njit
-def pages_needed(server: Server) -> int:
-    """How many of the running need a page in the next decode step."""
-    return int(server.classes[-server.status[0].steps % len(server.classes)])
+def pages_needed(flags: Flags, server: Server) -> int:
+    """Pages that the running need in the next decode step; where tokens are drafted, what they may need at most."""
+    now = server.status[0]
+    if flags.drafts.tokens > 0:
+        return int(now.running * ((flags.drafts.tokens + flags.size) // flags.size))
+    return int(server.classes[-now.steps % len(server.classes)])
 
 
 @inner_njit
@@ -37,12 +41,7 @@ def join(flags: Flags, server: Server, request: int, is_first: bool) -> None:
         seat.rank = now.high
     seats[previous].after, seat.before = request, previous
     seat.after, seats[following].before = following, request
-    place = (now.steps + seat.goal - seat.outputs) & (len(server.bucket) - 1)
-    first = server.bucket[place]
-    seat.later, seat.sooner = first, NONE
-    if first != NONE:
-        seats[first].sooner = request
-    server.bucket[place] = request
+    _chain(server, request)
     server.classes[(seat.computed - now.steps) % flags.size] += 1
     now.running += 1
     now.cached += seat.computed
@@ -99,7 +98,7 @@ def give_back(flags: Flags, requests: Requests, engine: Engine, request: int, is
 def has_pages(flags: Flags, requests: Requests, engine: Engine) -> bool:
     """Whether all who run can decode once more; what the tree alone holds makes room for them."""
     server, tree = engine
-    now, tokens = server.status[0], pages_needed(server) * flags.size
+    now, tokens = server.status[0], pages_needed(flags, server) * flags.size
     if now.free * flags.size < tokens:
         now.free += evict(tree, requests, flags.size, tokens)
     return bool(now.free * flags.size >= tokens)
@@ -110,9 +109,12 @@ def take_pages(flags: Flags, requests: Requests, engine: Engine) -> bool:
     """The pages of one decode step, with room made as if each of the running needed one; False where some lack."""
     server, tree = engine
     now = server.status[0]
-    if now.free < now.running:
-        now.free += evict(tree, requests, flags.size, now.running * flags.size)
-    pages = pages_needed(server)
+    wanted = now.running * flags.size
+    if flags.drafts.tokens > 0:
+        wanted = now.running * (1 + flags.drafts.tokens + (flags.size if flags.size > 1 else 0))
+    if now.free * flags.size < wanted:
+        now.free += evict(tree, requests, flags.size, wanted)
+    pages = pages_needed(flags, server) if flags.drafts.tokens == 0 else _pages_drafted(flags, server)
     if pages > now.free:
         return False
     now.free -= pages
@@ -144,12 +146,48 @@ def decode(flags: Flags, requests: Requests, engine: Engine) -> None:
 
 
 @inner_njit
+def keep_drafts(flags: Flags, server: Server) -> None:
+    """Of the tokens that were drafted for each of the running those that are right are its own; pages that the others
+    took are free."""
+    now, seats, anchor, size = server.status[0], server.seats, len(server.seats) - 1, flags.size
+    request = np.int64(seats[anchor].after)
+    while request != anchor:
+        seat, since = seats[request], now.steps - seats[request].entered
+        outputs, computed = seat.outputs + since, seat.computed + since
+        right = min(accepted(flags.drafts, request, outputs, flags.drafts.tokens), seat.goal - outputs - 1)
+        most = computed + 1 + flags.drafts.tokens
+        now.free += (most + size - 1) // size - (computed + right + size) // size
+        if right > 0:
+            _unchain(server, request)
+            server.classes[(seat.computed - seat.entered) % size] -= 1
+            seat.outputs += right
+            seat.computed += right
+            server.classes[(seat.computed - seat.entered) % size] += 1
+            now.cached += right
+            _chain(server, request)
+        request = np.int64(seats[request].after)
+
+
+@inner_njit
+def _pages_drafted(flags: Flags, server: Server) -> int:
+    """Pages for a token of each of the running, and for those drafted after it."""
+    now, seats, anchor, size, pages = server.status[0], server.seats, len(server.seats) - 1, flags.size, 0
+    request = seats[anchor].after
+    while request != anchor:
+        computed = seats[request].computed + now.steps - seats[request].entered
+        pages += (computed + flags.drafts.tokens + size) // size - (computed + size - 1) // size
+        request = seats[request].after
+    return pages
+
+
+@inner_njit
 def retract(flags: Flags, requests: Requests, engine: Engine) -> bool:
     """Send back those who generated least, of equals the longest prompts, until the rest can decode; at least one
-    stays. The rest is in that order then. Answers False where even one lacks pages."""
+    stays. The rest is in that order then. Where tokens are drafted the last ones go, whatever they generated. Answers
+    False where even one lacks pages."""
     server, tree = engine
     now = server.status[0]
-    order = _by_progress(requests, server)
+    order = _by_progress(flags, requests, server)
     left = len(order)
     while left > 1 and (left == len(order) or not has_pages(flags, requests, engine)):
         left -= 1
@@ -169,14 +207,15 @@ def retract(flags: Flags, requests: Requests, engine: Engine) -> bool:
 
 
 @inner_njit
-def _by_progress(requests: Requests, server: Server) -> Ints:
-    """The running, most outputs first, of equals the shortest prompt, then as they stand."""
+def _by_progress(flags: Flags, requests: Requests, server: Server) -> Ints:
+    """The running, most outputs first, of equals the shortest prompt, then as they stand; where tokens are drafted, as
+    they stand."""
     now, seats, anchor = server.status[0], server.seats, len(server.seats) - 1
     order, keys = np.empty(now.running, dtype=np.int64), np.empty(now.running, dtype=np.int64)
     request = seats[anchor].after
     for place in range(now.running):
         outputs, at = seats[request].outputs + now.steps - seats[request].entered, place
-        key = requests.prompt[request] - (outputs << 32)
+        key = requests.prompt[request] - (outputs << 32) if flags.drafts.tokens == 0 else 0
         while at > 0 and keys[at - 1] > key:
             order[at], keys[at] = order[at - 1], keys[at - 1]
             at -= 1
@@ -199,6 +238,18 @@ def _line_up(server: Server, order: Ints) -> tuple[int, int]:
         goals += seat.goal
     seats[previous].after, seats[anchor].before = anchor, previous
     return outputs, goals
+
+
+@inner_njit
+def _chain(server: Server, request: int) -> None:
+    """Put a request where those stand who are done after as many decode steps, a token each."""
+    seats, seat = server.seats, server.seats[request]
+    place = (seat.entered + seat.goal - seat.outputs) & (len(server.bucket) - 1)
+    first = server.bucket[place]
+    seat.later, seat.sooner = first, NONE
+    if first != NONE:
+        seats[first].sooner = request
+    server.bucket[place] = request
 
 
 @inner_njit

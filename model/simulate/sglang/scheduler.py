@@ -12,7 +12,7 @@ from __future__ import annotations
 from model.compiled import inner_njit, njit
 from model.simulate.blocks import NONE
 from model.simulate.sglang.admission import allot, gather
-from model.simulate.sglang.running import decode, give_back, has_pages, join, keep, retract, take_pages
+from model.simulate.sglang.running import decode, give_back, has_pages, join, keep, keep_drafts, retract, take_pages
 from model.simulate.sglang.server import Engine, Flags, Server
 from model.simulate.state import Requests
 
@@ -45,6 +45,8 @@ def finish_step(flags: Flags, requests: Requests, engine: Engine, kind: int) -> 
     server, _ = engine
     now = server.status[0]
     if kind == DECODE:
+        if flags.drafts.tokens > 0:
+            keep_drafts(flags, server)
         decode(flags, requests, engine)
         now.gone += now.finished
         return

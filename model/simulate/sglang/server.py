@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from model.simulate.blocks import NONE, Ints
 from model.simulate.sglang.radix import Tree, new_tree
+from model.simulate.speculation import NO_DRAFTS, Drafts, Speculation
 from model.simulate.state import EngineSettings, Requests
 
 FCFS, LPM, LOF = range(3)
@@ -32,7 +33,8 @@ class SglangSettings:
     """The flags of SGLang's scheduler. `num_blocks` pages of `block_size` tokens; `chunked_prefill_size` 0: whole.
 
     With `overlaps` a step is decided on when the one before begins, so that who comes later waits for another one.
-    `schedule_policy`: fcfs, lpm (longest prefix in the cache first) or lof (longest answer first).
+    `schedule_policy`: fcfs, lpm (longest prefix in the cache first) or lof (longest answer first). `speculation`: what
+    is drafted, if anything is; steps do not overlap then, and prompts are not mixed with decodes.
     """
 
     max_num_seqs: int
@@ -46,6 +48,7 @@ class SglangSettings:
     enable_prefix_caching: bool = True
     enable_mixed_chunk: bool = False
     overlaps: bool = True
+    speculation: Speculation | None = None
 
     @property
     def max_model_len(self) -> int:
@@ -76,6 +79,7 @@ class Flags(NamedTuple):
     caches: bool
     mixes: bool
     ahead: bool
+    drafts: Drafts
 
 
 _SEAT = np.dtype(
@@ -150,6 +154,7 @@ def compiled_flags(settings: SglangSettings) -> Flags:
         settings.enable_prefix_caching,
         settings.enable_mixed_chunk and settings.chunked_prefill_size > 0,
         settings.overlaps,
+        settings.speculation.drafts if settings.speculation else NO_DRAFTS,
     )
 
 

@@ -40,7 +40,8 @@ def served_by_sglang(trace: Trace, settings: SglangSettings, costs: StepCosts, i
     longest = int((trace.prompt + trace.output).max())
     # without chunks a batch ends with the first prompt that exceeds it
     most = settings.chunked_prefill_size or settings.max_prefill_tokens + longest
-    table = _reaching(costs, max(most, settings.max_num_seqs))
+    drafted = settings.speculation.tokens if settings.speculation else 0
+    table = _reaching(costs, max(most, settings.max_num_seqs * (1 + drafted)))
     flags, engine = compiled_flags(settings), new_engine(settings, requests)
     served: Served = serve_sglang(flags, requests, table, trace.arrivals(), is_skipping, engine)
     stuck = np.flatnonzero(np.isnan(served.last_s))

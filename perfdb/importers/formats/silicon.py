@@ -2,7 +2,8 @@
 
 The only measured columns are `silicon_ttft_ms` and `silicon_tpot_ms`; all others say what was run. Runs under the loads
 of a benchmark sweep are collected from several exports, so the same run may stand there several times, and where its
-parallelism was converted from another notation it may be wrong: such rows are set aside with the reason.
+parallelism was converted from another notation it may be wrong: such rows are set aside with the reason. How the
+servers of the sweeps were started is added from their public scripts (`perfdb.facts.inferencex`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from perfdb.batch import BadRow, Batch
 from perfdb.errors import FileError
+from perfdb.facts.inferencex import launched
 from perfdb.importers.importer import Importer, ReadSettings
 from perfdb.importers.table.assemble import assemble
 from perfdb.importers.table.cells import Floats, number, to_numbers
@@ -91,6 +93,16 @@ class _Rows:
     def is_aggregated(self) -> Bools:
         return self.text("mode").is_in(("agg",))
 
+    @property
+    def is_sweep(self) -> Bools:
+        """Rows of the sweeps of InferenceX."""
+        return self.text("silicon_data_source").mask(_SWEEP.match)
+
+    @property
+    def in_flight(self) -> Floats:
+        """Requests that were kept in flight, `n`."""
+        return self.text("silicon_data_source").numbers(lambda text: number(_first(_CONCURRENCY, text)))
+
     def devices_of(self, side: str) -> Floats:
         """Devices of one worker, `n`: tp × pp × attention DP, which is 1 where it is not told."""
         dp = self.number(f"{side}attention_dp_size")
@@ -143,19 +155,35 @@ def _is_squared(rows: _Rows) -> Bools:
         rows.number(name) for name in ("moe_tp_size", "moe_ep_size", "tp_size", "attention_dp_size")
     )
     is_square = ((moe_tp == moe_ep) & (moe_ep > 1)) | ((tp == dp) & (dp > 1))
-    is_sweep = rows.text("silicon_data_source").mask(_SWEEP.match)
-    return np.asarray(is_square & (moe_tp * moe_ep == tp * dp) & is_sweep, dtype=bool)
+    return np.asarray(is_square & (moe_tp * moe_ep == tp * dp) & rows.is_sweep, dtype=bool)
 
 
 def _impossible_splits(rows: _Rows) -> dict[int, tuple[str, str, str]]:
-    """Rows in which the experts of a worker are split into a number of parts that divides no layer."""
+    """Rows in which the experts of a worker are split into a number of parts that divides no layer, and the other
+    aggregated rows of a sweep most of whose rows are such."""
     found = {}
     for side in ("", *_SIDES):
         name = f"{side}moe_tp_size"
         parts = rows.number(name)
-        for row in np.flatnonzero((parts > 1) & (np.log2(np.maximum(parts, 1)) % 1 != 0)):
-            reason = "no layer can be split so: the devices of the whole deployment, not of a worker"
+        impossible = (parts > 1) & (np.log2(np.maximum(parts, 1)) % 1 != 0)
+        alike = _of_same_sweep(rows, impossible) if not side else np.zeros(rows.n, dtype=bool)
+        for row in np.flatnonzero(impossible | alike):
+            why = "no layer can be split so" if impossible[row] else "so it is in most rows of this sweep"
+            reason = f"{why}: the devices of the whole deployment, not of a worker"
             found[int(row)] = (name, rows.text(name)[int(row)], reason)
+    return found
+
+
+def _of_same_sweep(rows: _Rows, impossible: Bools) -> Bools:
+    """Aggregated rows of a sweep of one model, system, engine and precision most of whose rows are `impossible`, `n`:
+    the number of devices of a deployment may happen to divide a layer."""
+    chosen = rows.is_aggregated & rows.is_sweep
+    names = ("model_path", "system", "backend", "precision")
+    keys = np.array(["\t".join(key) for key in zip(*(rows.text(name) for name in names), strict=True)], dtype=object)
+    found = np.zeros(rows.n, dtype=bool)
+    for key in set(keys[chosen & impossible]):
+        members = chosen & (keys == key)
+        found |= members & ~impossible & (impossible[members].mean() > 0.5)
     return found
 
 
@@ -169,6 +197,7 @@ def _columns(rows: _Rows) -> dict[str, TextColumn]:
     found |= {f"config.{name}": rows.text(name) for name in others}
     # without devices a product of tp and pp would be taken for them
     found |= {f"config.stated_{old}": rows.text(old).blank(~unsure) for old in _ROLES}
+    found |= _launch_settings(rows)
     return found | {
         # the load of one attention DP rank; what was sent is the concurrency
         "extra.batch_size": rows.text("batch_size"),
@@ -178,6 +207,18 @@ def _columns(rows: _Rows) -> dict[str, TextColumn]:
         "extra.dynamo_version": source.map(lambda text: _first(_DYNAMO, text)),
         "devices": _texts(_devices(rows, unsure)),
     }
+
+
+def _launch_settings(rows: _Rows) -> dict[str, TextColumn]:
+    """Columns with what the scripts of the sweeps say of their aggregated servers, and the table does not."""
+    told: list[dict[str, str]] = [{} for _ in range(rows.n)]
+    isl, tp, sent = rows.number("isl"), rows.number("tp_size"), rows.in_flight
+    texts = [rows.text(name) for name in ("backend", "model_path", "precision", "system", "backend_version")]
+    for row in np.flatnonzero(rows.is_aggregated & rows.is_sweep & np.isfinite(isl + sent)).tolist():
+        size = None if np.isnan(tp[row]) else int(tp[row])
+        told[row] = launched(*(text[row] for text in texts), tp=size, isl=int(isl[row]), in_flight=int(sent[row]))
+    names = sorted({name for settings in told for name in settings})
+    return {f"config.{name}": TextColumn.of([settings.get(name, "") for settings in told]) for name in names}
 
 
 def _says_nothing(rows: _Rows, side: str) -> Bools:
@@ -198,7 +239,7 @@ def _engine_version(version: str, source: str) -> str:
 
 def _load_agrees(rows: _Rows) -> Bools:
     """Rows that are disaggregated, or whose concurrency is that of all ranks: else several workers share it, `n`."""
-    sent = rows.text("silicon_data_source").numbers(lambda text: number(_first(_CONCURRENCY, text)))
+    sent = rows.in_flight
     ranks = rows.number("attention_dp_size")
     of_all = rows.number("batch_size") * np.where(np.isnan(ranks), 1.0, ranks)
     return np.asarray(~rows.is_aggregated | (np.abs(sent - of_all) < 1), dtype=bool)
@@ -239,4 +280,4 @@ def _warnings(rows: _Rows, good: Bools) -> Iterator[str]:
         )
 
 
-IMPORTER = Importer("silicon", 1, sniff, read, "aiconfigurator's silicon_sample.csv of serving runs", is_lines=True)
+IMPORTER = Importer("silicon", 2, sniff, read, "aiconfigurator's silicon_sample.csv of serving runs", is_lines=True)

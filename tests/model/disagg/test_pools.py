@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.architecture import resolve_model
-from model.disagg.pools import LEVELS, NETWORK_BYTES_S, Pool, decode_curves, link_bytes_s, prompts
+from model.cycle import decode_load
+from model.disagg.pools import LEVELS, Pool, decode_curves, link_bytes_s, prompts
+from model.hosts import NETWORK_BYTES_S
 from model.question import Question
 from model.roofline import SLOWEST_LINK
-from model.serving import decode_load
 from model.step import step
 from perfdb.errors import InputError
 from perfdb.facts.platforms import platform
@@ -93,7 +94,6 @@ def test_replicas_and_stages_are_engines_of_their_own() -> None:
     assert [float(one.engines[0]) for one in (plain, copies, stages)] == [1.0, 4.0, 2.0]
     assert [int(one.devices[0]) for one in (plain, copies, stages)] == [1, 4, 2]
     assert [float(one.slots[0]) for one in (plain, copies, stages)] == [64.0, 64.0, 32.0]
-    assert (plain.joined[0], pool({"tensor_parallel_size": 8}).joined[0], plain.host_devices) == (1, 8, 8)
 
 
 def test_the_link_is_the_slowest_on_the_way() -> None:

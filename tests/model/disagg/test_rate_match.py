@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.disagg.flow import Units
-from model.disagg.rate_match import MOST_WORKERS, matched
+from model.disagg.rate_match import FILLED, MOST_WORKERS, matched
 
 
 def units(prefill: float, decode: float, link: float = 1e9) -> Units:
@@ -24,11 +24,12 @@ def units(prefill: float, decode: float, link: float = 1e9) -> Units:
 
 def match(
     prefill: float, decode: float, devices: tuple[int, int] = (1, 1), there: int = 0, amount: float = np.inf,
-    fixed: tuple[int, int] = (0, 0), link: float = 1e9,
+    fixed: tuple[int, int] = (0, 0), link: float = 1e9, wanted: float = np.inf,
 ) -> tuple[int, int]:  # fmt: skip
     found = matched.taking(1e-9)(
-        units(prefill, decode, link), np.array([devices]), there, np.array([amount]), np.array([fixed])
-    )
+        units(prefill, decode, link), np.array([devices]), there, np.array([amount]), np.array([wanted]),
+        np.array([fixed]),
+    )  # fmt: skip
     return int(found[0, 0]), int(found[0, 1])
 
 
@@ -76,3 +77,31 @@ def test_a_few_requests_in_flight_need_few_workers() -> None:
 
 def test_where_nothing_fits_the_smallest_unit_is_told() -> None:
     assert match(1.0, 4.0, devices=(4, 4), there=6) == (1, 1)
+
+
+def test_a_rate_takes_the_fewest_devices_that_carry_it() -> None:
+    """Four prefill workers fill one decode worker; 1.5 requests/s need two of them."""
+    assert match(1.0, 4.0, wanted=0.5) == (1, 1)
+    assert match(1.0, 4.0, wanted=1.5) == (2, 1)
+    assert match(1.0, 4.0, wanted=9.0 * FILLED) == (9, 3)
+    assert match(1.0, 4.0, wanted=1.5, fixed=(0, 3)) == (2, 3)
+
+
+def test_a_rate_that_nothing_carries_takes_the_best_per_device() -> None:
+    assert match(1.0, 4.0, wanted=1000.0) == match(1.0, 4.0) == (4, 1)
+
+
+def test_all_units_carry_the_rate_together() -> None:
+    """Ten devices are five units of one and one, which serve one request a second each."""
+    assert match(1.0, 4.0, there=10, wanted=4.0) == (1, 1)
+    assert match(1.0, 4.0, there=10, wanted=6.0) != (1, 1)
+
+
+@given(st.floats(0.2, 5.0), st.floats(0.2, 5.0), st.integers(1, 4), st.integers(1, 4), st.floats(0.1, 20.0))
+@settings(deadline=None, max_examples=40)
+def test_no_smaller_unit_carries_it(prefill: float, decode: float, one: int, other: int, wanted: float) -> None:
+    x, y = match(prefill, decode, (one, other), wanted=wanted)
+    counts = range(1, MOST_WORKERS + 1)
+    carry = [(a, b) for a in counts for b in counts if FILLED * min(a * prefill, b * decode) >= wanted]
+    sizes = [a * one + b * other for a, b in carry]
+    assert not sizes or (x * one + y * other == min(sizes) and (x, y) in carry)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from model.simulate.blocks import NONE
 from model.simulate.fit import added_tokens, arrivals_of, fit
 from model.simulate.fit_lengths import fit_lengths, quantile_nodes
-from model.simulate.reuse import reuse_of, with_conversations
+from model.simulate.reuse import opening, reuse_of, with_conversations
 from model.simulate.trace import Trace, unshared
 from model.simulate.traffic import Conversations, Prefixes, Traffic, sampled
 from perfdb.lengths import Lengths
@@ -95,6 +95,36 @@ def test_conversations_are_found_again() -> None:
     assert np.mean(found.conversations.think_s) == pytest.approx(25.0, rel=0.06)
     assert found.rate == pytest.approx(2.0, rel=0.08)
     assert found.lengths.isl == pytest.approx(105, rel=0.03)
+
+
+def test_first_and_later_turns_have_lengths_of_their_own() -> None:
+    """What a later turn adds must not blur into the system prompt and document that opened the conversation."""
+    later = Lengths.parse("U(20,60)/(5,45)")
+    wanted = Traffic(
+        Lengths.parse("N(3000,300)/(200,40)"), rate=2.0, conversations=Conversations((2, 6), (5.0, 5.0), later)
+    )
+    trace = sampled(wanted, 6000)
+    opens, added = opening(trace), added_tokens(trace)
+    assert added[opens].mean() == pytest.approx(3000, rel=0.02)
+    assert (added[~opens].min(), added[~opens].max()) == (20, 60)
+    assert (trace.output[~opens].min(), trace.output[~opens].max()) == (5, 45)
+    found = fit(trace)
+    assert found.lengths.isl == pytest.approx(3000, rel=0.02)
+    assert found.lengths.osl == pytest.approx(200, rel=0.02)
+    assert found.conversations is not None
+    assert found.conversations.later_lengths == later
+
+
+def test_turns_that_are_all_alike_are_told_once() -> None:
+    found = refitted(Traffic(FIXED, rate=2.0, conversations=Conversations((1, 4), (5.0, 5.0))), 500)
+    assert found.conversations is not None
+    assert (str(found.lengths), found.conversations.later_lengths) == (str(FIXED), None)
+
+
+def test_later_lengths_of_conversations_of_one_turn_are_never_drawn() -> None:
+    talk = Conversations((1.0, 1.0), (0.0, 0.0), Lengths.parse("D(7,7)"))
+    trace = sampled(Traffic(FIXED, rate=1.0, conversations=talk), 50)
+    assert set(trace.prompt.tolist()) == {512}
 
 
 @settings(max_examples=30, deadline=None)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from model.simulate.clock import serve
 from model.simulate.costs import StepCosts
+from model.simulate.fleet_clock import serve_fleet
+from model.simulate.lockstep_clock import LockstepCosts, serve_together
+from model.simulate.pipeline_clock import PipelineCosts, serve_pipeline
+from model.simulate.replicas import Replicas, kernel_of
+from model.simulate.replicas_clock import serve_apart
 from model.simulate.run import simulate
+from model.simulate.sglang.clock import serve_sglang
+from model.simulate.sglang.server import SglangSettings
 from model.simulate.state import EngineSettings, compiled, new_state
-from model.simulate.trace import unshared
+from model.simulate.trace import Turns, unshared
 
 KNOTS = np.array([0.0, 1.0, 4096.0])
 COSTS = StepCosts(1e-3 + 1e-5 * np.arange(2049), np.zeros(65), KNOTS, KNOTS, KNOTS, KNOTS, np.zeros((3, 3, 3, 3)), 0.0)
@@ -34,3 +43,31 @@ def test_where_nobody_is_preempted_caching_changes_nothing() -> None:
     with_, without = (simulate(TRACE, settings(2000, caches), COSTS) for caches in (True, False))
     assert with_.served.preemptions == without.served.preemptions == 0
     np.testing.assert_array_equal(with_.served.last_s, without.served.last_s)
+
+
+def test_the_loop_that_is_compiled_beforehand_is_the_one_that_serves() -> None:
+    """Of each kind of server, told apart by what it was called with."""
+    plain, costs = settings(2000, caches=True), COSTS
+    closed, prefixes = replace(TRACE, cap=4), replace(TRACE, shared=np.full(40, 100))
+    together = LockstepCosts(costs, 1e-6 * np.arange(2049), 64)
+    found = [
+        (TRACE, plain, Replicas(1, costs), serve_fleet),
+        (TRACE, replace(plain, is_priority=True), Replicas(1, costs), serve),
+        (prefixes, plain, Replicas(2, costs), serve),
+        (TRACE, plain, Replicas(2, costs, by_load=True), serve_apart),
+        (closed, plain, Replicas(2, costs), serve_apart),
+        (TRACE, plain, Replicas(2, together, by_load=True), serve_together),
+        (TRACE, plain, Replicas(1, PipelineCosts(costs, 2)), serve_pipeline),
+        (TRACE, SglangSettings(64, 9000, 1, 4096), Replicas(2, costs), serve_sglang),
+    ]
+    for trace, flags, replicas, loop in found:
+        assert kernel_of(trace, flags, replicas) is loop
+
+
+def test_the_first_request_alone_is_served_in_the_same_way() -> None:
+    talk = replace(TRACE, turns=Turns(np.arange(40) - 1, np.full(40, 0.5)), cap=3)
+    for trace in (TRACE, talk):
+        one = trace.first()
+        assert (len(one), one.cap, one.shares) == (1, trace.cap, trace.shares)
+        run = simulate(one, settings(2000, caches=True), COSTS)
+        assert run.emitted.tolist() == [150]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from model.architecture import resolve_model
+from model.cycle import decode_load
 from model.knobs import points_of
 from model.load import load_of
-from model.serving import decode_load
 from model.simulate.costs import step_s
 from model.step import step
 from model.steps.bundle import find_bundle

@@ -10,18 +10,27 @@ import pytest
 
 from model.architecture import Architecture, resolve_model
 from model.steps.layers import Attention, LatentAttention, Message, Mixture, Product, Send, Sharding, Traffic, calls
+from model.tables.shapes import Indexed
 from perfdb.facts.models import known_models, model_facts
 
 DENSE = Architecture("dense", 64, 4, 8, 4, 16, 256, 1000)
 SLIDING = replace(DENSE, sliding_window=128, sliding_layers=3)
 MOE = replace(DENSE, experts=8, top_k=2, expert_intermediate=32, shared_intermediate=48, moe_layers=3)
 MLA = replace(DENSE, kv_lora_rank=32, q_lora_rank=24, qk_rope_dim=8, qk_nope_dim=16, v_head_dim=16)
+SPARSE = replace(MLA, index_topk=128, index_heads=4, index_dim=16, index_layers=4)
+SHARED = replace(SPARSE, index_layers=1)
 PLAIN = replace(DENSE, gated=False, tied=True)
 LINEAR = replace(DENSE, linear_layers=3, linear_params=12_800, linear_state=128)
 KINDS = {"dense": DENSE, "sliding": SLIDING, "moe": MOE, "mla": MLA, "plain": PLAIN, "linear": LINEAR}
+KINDS |= {"sparse": SPARSE, "shared": SHARED}
 
 
 ALONE = Sharding()
+
+
+def latent_weights(call: LatentAttention) -> float:
+    indexer = call.layer.index_weights if isinstance(call.layer, Indexed) else 0.0
+    return call.layer.shared_weights + call.heads * call.layer.head_weights + indexer
 
 
 def weights(model: Architecture, sharding: Sharding = ALONE) -> float:
@@ -31,7 +40,7 @@ def weights(model: Architecture, sharding: Sharding = ALONE) -> float:
         if isinstance(call, Product):
             total += call.count * call.n * call.k
         if isinstance(call, LatentAttention):
-            total += call.count * (call.layer.shared_weights + call.heads * call.layer.head_weights)
+            total += call.count * latent_weights(call)
         if isinstance(call, Mixture):
             layer = call.layer
             inner = model.mlp_matrices * layer.hidden * layer.inter / layer.moe_tp
@@ -61,7 +70,7 @@ def test_one_token_multiplies_with_its_active_weights(name: str) -> None:
         if isinstance(call, Product):
             met += call.count * call.n * call.k
         if isinstance(call, LatentAttention):
-            met += call.count * (call.layer.shared_weights + call.heads * call.layer.head_weights)
+            met += call.count * latent_weights(call)
         if isinstance(call, Mixture):
             met += call.count * call.layer.topk * model.expert_params
     idle = model.moe_layers * (model.experts - model.top_k) * model.expert_params
@@ -75,7 +84,7 @@ def test_tensor_parallelism_divides_what_it_does_not_repeat(name: str, tp: int) 
     repeated = model.moe_layers * model.hidden * model.experts
     if model.is_mla:
         down = model.q_lora_rank + model.kv_lora_rank + model.qk_rope_dim
-        repeated += model.attention_layers * model.hidden * down
+        repeated += model.attention_layers * model.hidden * down + model.index_layers * model.indexer_params
     own = (weights(model) - repeated) / tp + repeated
     assert weights(model, Sharding(tp)) == pytest.approx(own)
 

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.architecture import resolve_model
+from model.cycle import decode_load
 from model.knobs import points_of
 from model.load import load_of
 from model.ops import StepLoad
 from model.points import Points
-from model.serving import decode_load
 from model.simulate.costs import step_s
 from model.step import step
 from model.steps.config import step_costs

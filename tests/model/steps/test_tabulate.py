@@ -19,6 +19,7 @@ from model.steps.small import AICONFIGURATOR, OURS
 from model.steps.tabulate import Part, StepModel
 from model.tables.kernels import CONTEXT, GEMM, GENERATION, Rates
 from model.tables.library import Tables
+from model.tables.said import listening
 
 Build = Callable[..., Tables]
 NOTHING = Overheads(0.0, 0.0, 0.0, 0.0, 0.0)
@@ -144,3 +145,12 @@ def test_four_devices_take_about_a_quarter_and_their_messages(build_tables: Buil
     for part in alone.by_tokens(*tokens):
         if part.name.endswith("_proj"):
             assert parts[part.name] == pytest.approx(part.seconds[0] / 4, rel=0.1)
+
+
+def test_configs_that_share_their_attention_are_told_alike(build_tables: Build) -> None:
+    """What stands in for attention is said of each, though its grids are asked for once."""
+    found = replace(tables(build_tables), engine="trtllm", version=None)
+    for pp in (1, 2):
+        with listening() as said:
+            StepModel(found, LLAMA, Sharding(1, pp), "bf16", "bf16", "bf16", NOTHING).costs(64, 8)
+        assert {text.split()[2] for text in said} == {"gemm", "context_attention", "generation_attention"}

@@ -34,8 +34,10 @@ def test_the_file_says_where_it_is_from_and_how_far_it_strays() -> None:
         assert f"{name}:" in said
         assert "" in platforms
         assert set(platforms) <= {"", "slow link", *PLATFORMS}
+        # prompts of sparse attention are not captured in graphs: their launches are those of a dozen kernels
+        longest = 2000 if name.startswith("dsa_context") else 500
         for launch, flops, bandwidth, sd in platforms.values():
-            assert 0 < launch < 500
+            assert 0 < launch < longest
             assert 0 < flops <= 1
             assert 0 < bandwidth <= 1
             assert 0.05 < sd < 3

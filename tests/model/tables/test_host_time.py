@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from model.steps.tabulate import expert_format, product_format
+from model.steps.tabulate import expert_format
 from model.tables.library import Tables
 from perfdb.facts.platforms import platform
 
@@ -53,19 +53,6 @@ def test_another_version_of_the_engine_comes_before_another_engine(build_tables:
 def test_asking_in_steps_twice_is_asking_the_same_tables(build_tables: Build) -> None:
     tables = build_tables(gemm("vllm", "0.24.0", HOST_S))
     assert tables.in_steps is tables.in_steps is tables.in_steps.in_steps
-
-
-@pytest.mark.parametrize(
-    ("weights", "name", "wanted"),
-    [
-        ("mxfp4", "qkv_proj", "bf16"),
-        ("fp8_block", "qkv_proj", "fp8_block"),
-        ("fp8_block", "router", "bf16"),
-        ("int4", "mlp_up_proj", "int4"),
-    ],
-)
-def test_what_a_checkpoint_leaves_in_16_bits(weights: str, name: str, wanted: str) -> None:
-    assert product_format(weights, name) == wanted
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.tables.grid import look_up
-from model.tables.pack import Table, pack
+from model.tables.pack import Table, nearest, pack
 from model.tables.spread import NOISE, UNTRIED
 
 NO_WAVES = np.empty(0)
@@ -70,3 +70,12 @@ def test_knots_beside_each_other_do_not_hide_what_lies_between_the_others() -> N
     seconds = 1e-6 * knots * (1.0 + 2.0 * (np.floor(np.log2(knots)) % 2))
     _, sd = at(packed(seconds, knots), [1.5 * 64])
     assert sd[0] > 2 * UNTRIED
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=9))
+def test_holes_take_the_nearest_known_place_of_two_the_first(known: list[bool]) -> None:
+    length = len(known)
+    wanted = [
+        min(range(length), key=lambda j: (not known[j], abs(i - j), j)) if any(known) else 0 for i in range(length)
+    ]
+    assert nearest(np.array([known, known]))[1].tolist() == wanted

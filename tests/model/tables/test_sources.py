@@ -68,7 +68,7 @@ def test_one_warning_names_what_was_asked_and_what_stands_in(build_tables: Build
     for _ in range(3):
         at(tables)
     assert list(tables.warnings.values()) == [
-        "no bf16 gemm of vllm 0.23.0 on h200_sxm was measured: that of vllm 0.24.0 in bf16 stands in"
+        "nothing of vllm 0.23.0 on h200_sxm was measured: tables of vllm 0.24.0, the nearest version, stand in"
     ]
 
 
@@ -165,3 +165,41 @@ def test_formats_of_weights_alone_have_somebody_to_stand_in() -> None:
         found = choose(sets, "gemm", "vllm", "1", name, None)
         assert found is not None
         assert (found.dtype, found.is_sibling) == ("bf16", True)
+
+
+def test_an_unknown_version_is_said_once_and_what_it_lacks_beside(build_tables: Build) -> None:
+    """Operations that the nearest version has need no sentence of their own."""
+    parts = part(1.0), part(1.0, dtype="fp8"), part(2.0, version="0.19.0", dtype="nvfp4")
+    tables = build_tables(*parts, version="9.9")
+    for dtype in ("bf16", "fp8", "nvfp4"):
+        at(tables, dtype)
+    said = sorted(tables.warnings.values())
+    assert said == [
+        "no nvfp4 gemm of vllm 9.9 on h200_sxm was measured: that of vllm 0.19.0 in nvfp4 stands in",
+        "nothing of vllm 9.9 on h200_sxm was measured: tables of vllm 0.24.0, the nearest version, stand in",
+    ]
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_tables_too_small_to_use_are_named(build_tables: Build, engine: str) -> None:
+    few = {name: value[:5] if isinstance(value, np.ndarray) else value for name, value in part(1.0, engine).items()}
+    tables = build_tables(few)
+    for _ in range(2):
+        assert at(tables)[2] == "roofline"
+    sentence = "the table of bf16 gemm of vllm 0.24.0 on h200_sxm has 5 rows and is not used: it takes 12"
+    assert list(tables.warnings.values()) == ([sentence] if engine == "vllm" else [])
+
+
+def test_measurements_that_are_not_taken_are_counted(build_tables: Build) -> None:
+    rows = part(1.0)
+    heard = at(build_tables(rows))
+    asked = (rows["m"] == 64) & (rows["n"] == 4096) & (rows["k"] == 8192)
+    tables = build_tables({**rows, "latency_s": rows["latency_s"] * np.where(asked, 40.0, 1.0)})
+    seconds, sd, provenance = at(tables)
+    assert provenance == "interpolated"
+    assert seconds == pytest.approx(heard[0], rel=0.2)
+    assert sd > 3 * heard[1]
+    assert list(tables.warnings.values()) == [
+        "measurements of bf16 gemm of vllm 0.24.0 on h200_sxm that no neighbour agrees with, and for which these "
+        "answer: 1 of 12"
+    ]

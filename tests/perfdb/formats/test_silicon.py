@@ -63,6 +63,9 @@ def test_an_aggregated_run(read_as: Read, facts: Facts) -> None:
     assert found["config"] == {
         "tp_size": 8, "pp_size": 1, "attention_dp_size": 1, "moe_tp_size": 8, "moe_ep_size": 1, "mode": "agg",
         "precision": "fp4", "gemm_quant_mode": "nvfp4",
+        # how the sweeps start this server
+        "kv_cache_dtype": "fp8", "mem_fraction_static": 0.85, "chunked_prefill_size": 16384,
+        "max_running_requests": 256,
     }  # fmt: skip
     assert found["extra"]["batch_size"] == 64
     assert "batch_size" not in found
@@ -176,6 +179,27 @@ def test_splits_that_no_layer_allows(read_as: Read, name: str) -> None:
     batch = read_as("silicon", table(row, with_times(AGG, 99.5)), "silicon_sample.csv")
     assert batch.rows.tolist() == [2]
     assert (batch.bad[0].column, batch.bad[0].value) == (name, "36")
+
+
+def test_devices_of_a_deployment_that_divide_a_layer_by_chance(read_as: Read) -> None:
+    """Most rows of the sweep show that they tell the devices of all workers: then so does this one."""
+    odd = [with_times(AGG, 90.5 + size, moe_tp_size=size, tp_size=size, id=f"dsr1_{size}") for size in (12, 20, 36)]
+    chance = with_times(AGG, 99.5, moe_tp_size=32, tp_size=32, id="dsr1_32")
+    others = with_times(AGG, 99.7, system="b300_sxm"), with_times(AGG, 99.9, silicon_data_source="own")
+    batch = read_as("silicon", table(*odd, chance, *others), "silicon_sample.csv")
+    assert batch.rows.tolist() == [5, 6]
+    assert "so it is in most rows of this sweep" in reasons(batch)[4]
+
+
+def test_settings_of_a_sweep_are_those_of_its_engine_version(read_as: Read, facts: Facts) -> None:
+    row = AGG | {"backend": "vllm", "model_path": "MiniMaxAI/MiniMax-M2.5", "precision": "fp8", "isl": 1024}
+    old = facts(read_as("silicon", table(row | {"backend_version": "0.17.0"}), "silicon_sample.csv"))["config"]
+    new = facts(read_as("silicon", table(row | {"backend_version": "0.19.0"}), "silicon_sample.csv"))["config"]
+    assert old["gpu_memory_utilization"] == 0.95
+    assert "kv_cache_dtype" not in old
+    assert (new["kv_cache_dtype"], new["max_num_batched_tokens"]) == ("fp8", 2048)
+    own = row | {"silicon_data_source": "source_file=own.csv; silicon_concurrency=64"}
+    assert "gpu_memory_utilization" not in facts(read_as("silicon", table(own), "silicon_sample.csv"))["config"]
 
 
 def test_workers_of_size_one_in_everything_are_doubted(read_as: Read) -> None:

@@ -92,9 +92,7 @@ def scenarios(draw: st.DrawFn) -> dict[str, Any]:
     return {"id": "random", "engine": "sglang", "settings": flags, "requests": requests}
 
 
-@settings(max_examples=200, deadline=None)
-@given(scenarios())
-def test_every_decision_is_the_one_of_the_rules(scenario: dict[str, Any]) -> None:
+def check_every_decision(scenario: dict[str, Any]) -> None:
     expected = plain(scenario)
     try:
         found = decisions(scenario)
@@ -102,6 +100,21 @@ def test_every_decision_is_the_one_of_the_rules(scenario: dict[str, Any]) -> Non
         assert expected is None
         return
     assert unfolded(found["steps"]) == expected
+
+
+@settings(max_examples=200, deadline=None)
+@given(scenarios())
+def test_every_decision_is_the_one_of_the_rules(scenario: dict[str, Any]) -> None:
+    check_every_decision(scenario)
+
+
+@settings(max_examples=100, deadline=None)
+@given(scenarios(), st.integers(1, 5), st.sampled_from([0.0, 0.5, 0.9, 1.0]))
+def test_every_decision_is_the_one_of_the_rules_where_tokens_are_drafted(
+    scenario: dict[str, Any], drafts: int, acceptance: float
+) -> None:
+    speculation = {"speculative_num_steps": drafts, "acceptance_rate": acceptance}
+    check_every_decision(scenario | {"settings": scenario["settings"] | speculation})
 
 
 @settings(max_examples=100, deadline=None)

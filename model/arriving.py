@@ -1,0 +1,102 @@
+"""Requests at a rate of their own, in closed form: how many are in flight, and what each of them waits for.
+
+Requests in flight are a birth-death chain over the throughput at each number of them (see `model.queueing`). A cycle
+takes k prompts of k requests in flight as they come; that they come in crowds, and delay each other and those who
+decode, is added to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.cycle import Cycle, cycle
+from model.load import VARIATION
+from model.points import Points
+from model.prediction import Floats
+from model.queueing import MOST_LOAD, in_flight, prompting
+from model.steps.overheads import overheads
+
+_LEVELS = 8
+_CROWD_ROUNDS = 6
+_ROW_S = 3e-3
+"""What a row takes in plain Python at most; see `model.loops`."""
+
+
+@dataclass(frozen=True)
+class Arriving:
+    """n rows of a request rate, per replica: requests in flight that are `active`, the `capacity` in requests/s.
+
+    A request waits `slot_s` seconds for a slot, its answer and the `Prompting.delay` of that take `answer_s`. A step
+    with prompts holds `crowd` of them.
+    """
+
+    active: Floats
+    capacity: Floats
+    slot_s: Floats
+    answer_s: Floats
+    crowd: Floats
+
+
+def arriving(points: Points, slots: Floats) -> Arriving:
+    """Rows that all have a request rate, with `slots` requests in flight at most (`n`).
+
+    Throughput is evaluated at a few concurrencies up to the slots.
+    """
+    top = np.maximum(np.floor(np.minimum(slots, 4096.0)), 1.0)
+    levels = np.stack([top**share for share in np.linspace(0.0, 1.0, _LEVELS)])
+    think, wanted = think_s(points), points.load.amount / points.dp
+    crowd = _crowd(points, levels[_LEVELS // 2], wanted)
+    cycles = [cycle(points, level, crowd) for level in levels]
+    capacity = np.max([level / (one.seconds + think) for level, one in zip(levels, cycles, strict=True)], axis=0)
+    held = np.minimum(wanted, MOST_LOAD * capacity)
+    added = np.stack([_added_s(points, one, held) for one in cycles])
+    spent = np.stack([one.unhindered_s for one in cycles]) + added + think
+    rates = np.maximum.accumulate(levels / spent, axis=0)
+    chained = np.minimum(held, MOST_LOAD * rates[-1])
+    mean, waiting = in_flight.taking(_ROW_S * len(points))(
+        np.ascontiguousarray(levels.T), np.ascontiguousarray(rates.T), chained
+    )
+    # requests that all take about as long wait half as long for a slot as if their times were exponential
+    spread = (1.0 + VARIATION**2 * (1.0 - points.load.alike)) / 2.0
+    # below the throughput of a single request in flight there is mostly none
+    active = np.maximum(mean - waiting + chained * np.maximum(-_at(levels, added, mean - waiting), 0.0), 1.0)
+    return Arriving(active, capacity, waiting / chained * spread, (mean - waiting) / chained - think, crowd)
+
+
+def _at(levels: Floats, values: Floats, number: Floats) -> Floats:
+    """`values` (`l x n`, at `levels`) at so many requests in flight, `n`."""
+    high = np.clip((levels < number).sum(axis=0), 1, len(levels) - 1)[None]
+    low, top = (np.take_along_axis(levels, place, axis=0)[0] for place in (high - 1, high))
+    below, above = (np.take_along_axis(values, place, axis=0)[0] for place in (high - 1, high))
+    share = np.clip((number - low) / np.maximum(top - low, 1e-9), 0.0, 1.0)
+    return np.asarray(below + (above - below) * share)
+
+
+def _added_s(points: Points, found: Cycle, rate: Floats) -> Floats:
+    """Seconds that a request takes longer than in a cycle, `n`, where prompts delay each other."""
+    own = np.ceil(1.0 / np.minimum(found.fitting, 1.0)) * found.decode_s + found.each_s
+    varied = 1.0 - points.load.alike
+    found_s = prompting(rate / points.pp, found.decode_s, found.each_s, found.fitting, varied)
+    return found_s.delay - own
+
+
+def _crowd(points: Points, level: Floats, rate: Floats) -> Floats:
+    """Prompts in the step of a prompt where they arrive at `rate`: K = max(1, Poisson(m)) came during the step before,
+    a prompt meets E[K²]/E[K] = (m + m² + exp(−m))/(m + exp(−m)), and no more than fit."""
+    found = cycle(points, level)
+    fitting = np.maximum(found.fitting, 1.0)
+    each = np.maximum(found.mixed_s - found.decode_s, 0.0) / np.maximum(level / points.answer_steps, 1.0)
+    crowd = np.ones(len(points))
+    for _ in range(_CROWD_ROUNDS):
+        arrived = rate * (found.decode_s + each * crowd)
+        alone = np.exp(-arrived)
+        crowd = np.clip((arrived + arrived**2 + alone) / (arrived + alone), 1.0, fitting)
+    return crowd
+
+
+def think_s(points: Points) -> Floats:
+    """Seconds of a request that the engine's steps do not see, `n`."""
+    added = overheads(points.engine.name)
+    return np.asarray(added.request_s + added.token_s * (points.load.osl - 1.0))

@@ -1,0 +1,196 @@
+"""One turnover of the requests that an engine serves at once, in closed form.
+
+Notation, all per replica and stage of a pipeline: A requests are active, each computes `isl` tokens of its prompt and
+then takes S steps of v tokens (one, and the drafted ones). Of a step's budget B they leave R tokens to prompts, so that
+K = R/isl prompts fit, or a prompt takes P = ⌈1/K⌉ steps. In one cycle every request is replaced once: M = A·isl/p steps
+are mixed, with p tokens of prompts each, and a request takes N = S + P steps. Then
+
+    cycle = M·t_mixed + max(N − M, 0)·t_decode          late = max(M − N, 0)·t_mixed
+
+Requests of equal length start as a burst and stay one behind the other: a prompt that does not fit beside those before
+it ends a step later, where the next begins. Each round they come apart by about a step, until a step holds whole
+prompts only. Requests of varying length drift apart: as many as end in a step begin in the next, and wait as in a queue
+whose clock are the steps: for q steps, q = max(M − N, 0) without chance, and with it the root of q·(q − (M − N)) = h
+(M/G/1 whose customers are few: while some wait, fewer come).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from model.load import VARIATION
+from model.ops import StepLoad
+from model.points import Points
+from model.prediction import Floats
+from model.step import step_s
+
+DEFAULT_WAVES = 10.0
+"""Requests sent over requests in flight, where nobody says how many are sent."""
+_PREFILLS_APART = "sglang"
+"""The engine whose steps with prompts hold no sequence that decodes."""
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """One turnover of the `active` requests, all `n`, in seconds.
+
+    `first_s` from a request's first step to its first token, `late_s` before that for the prompts of others, `burst_s`
+    the same of requests that all come at once. `seconds` of the cycle, `unhindered_s` of one whose prompts never wait.
+    A prompt adds `each_s` to a step, of which `fitting` go into one (below one: the share of one that does). Steps that
+    only decode do `decode` in `decode_s`, mixed ones `mixed` in `mixed_s`.
+    """
+
+    active: Floats
+    seconds: Floats
+    unhindered_s: Floats
+    first_s: Floats
+    late_s: Floats
+    burst_s: Floats
+    each_s: Floats
+    fitting: Floats
+    decode: StepLoad
+    mixed: StepLoad
+    decode_s: Floats
+    mixed_s: Floats
+    mixed_share: Floats
+
+
+class _Packing(NamedTuple):
+    """`prompts` begin together and take `each` mixed steps; one alone takes `own`, on average it `spans` so many."""
+
+    prompts: Floats
+    each: Floats
+    own: Floats
+    spans: Floats
+
+
+def cycle(points: Points, wanted: Floats, crowd: Floats | float = 1.0) -> Cycle:
+    """One cycle with `wanted` active requests; of those that arrive at random `crowd` are prefilled in one step."""
+    isl, rest = points.computed, points.answer_steps - 1.0
+    whole = np.maximum(np.floor(points.max_num_batched_tokens / isl), 1.0)
+    # without continuous batching a wave is what one step can prefill
+    active = np.where(points.continuous_batching > 0, wanted, np.minimum(wanted, whole))
+    # a pipeline splits the active requests into one group per stage
+    group = np.maximum(active / points.pp, 1.0)
+    room = prompt_room(points, group)
+    fitting = room / isl
+    pack = _packing(points, group, room, crowd)
+    mixed_steps, steps = group / pack.prompts * pack.each, rest + pack.own
+    decoding = np.minimum(group - pack.prompts, rest * pack.prompts / pack.each)
+    mixed = mixed_load(points, pack.prompts * isl / pack.each, pack.each, decoding)
+    decode = decode_load(points, group)
+    mixed_s, decode_s = step_s(points, mixed), step_s(points, decode)
+    each = np.maximum(mixed_s - decode_s, 0.0) * pack.each / pack.prompts
+    chance, company = _by_chance(points, group, steps, fitting, pack.prompts)
+    late = (np.maximum(mixed_steps - steps, 0.0) + chance) * mixed_s + company * each
+    seconds = mixed_steps * mixed_s + (np.maximum(steps - mixed_steps, 0.0) + chance) * decode_s
+    return Cycle(
+        active=active,
+        seconds=seconds,
+        unhindered_s=group * each + steps * decode_s,
+        first_s=pack.spans * mixed_s,
+        late_s=late,
+        burst_s=(mixed_steps + pack.each) / 2.0 * mixed_s,
+        each_s=each,
+        fitting=np.where(points.chunked_prefill > 0, fitting, np.maximum(np.floor(fitting), 1.0)),
+        decode=decode,
+        mixed=mixed,
+        decode_s=decode_s,
+        mixed_s=mixed_s,
+        mixed_share=mixed_steps * mixed_s / seconds,
+    )
+
+
+def prompt_room(points: Points, group: Floats) -> Floats:
+    """Tokens of the budget that `group` requests which share a step leave to prompts, `n`.
+
+    All but one decode. Where prompts cannot keep up with that, isl of every isl + v·S tokens are a prompt's.
+    """
+    budget, share = points.max_num_batched_tokens, _budget_share(points)
+    decoding = share * (points.answer_steps - 1.0)
+    return np.asarray(
+        np.maximum(budget - share * (group - 1.0), budget * points.computed / (points.computed + decoding))
+    )
+
+
+def _budget_share(points: Points) -> Floats:
+    """Tokens of a step's budget that a sequence takes which decodes, `n`."""
+    return np.zeros(len(points)) if points.engine.name == _PREFILLS_APART else _verified(points)
+
+
+def burst_share(points: Points, in_flight: Floats) -> Floats:
+    """Share of requests that arrive in the burst at the start of a closed loop or batch, `n`; 0 where at a rate."""
+    load = points.load
+    requests = np.where(np.isfinite(load.requests), load.requests / points.dp, DEFAULT_WAVES * in_flight)
+    share = np.minimum(in_flight / np.maximum(requests, 1.0), 1.0)
+    return np.where(load.is_batch, 1.0, np.where(load.is_open, 0.0, share))
+
+
+def _alike(points: Points) -> Floats:
+    """1 where requests stay together, 0 where they come apart, `n`."""
+    load = points.load
+    together = load.is_batch | (points.continuous_batching <= 0)
+    return np.where(together, 1.0, np.where(load.is_open, 0.0, load.alike))
+
+
+def _packing(points: Points, group: Floats, room: Floats, crowd: Floats | float) -> _Packing:
+    isl, alike, chunked = points.computed, _alike(points), points.chunked_prefill > 0
+    most, share = np.maximum(room / isl, 1.0), _budget_share(points)
+    whole = np.maximum(np.floor((room - share) / np.maximum(isl - share, 1.0)), 1.0)
+    # steps of a round while prompts are one behind the other, and apart; half of the way there on average
+    apart_by = (group / np.minimum(whole, most) - group / most) * np.maximum(
+        burst_share(points, group * points.pp), 1e-9
+    )
+    dense = np.where(apart_by < 1.0, apart_by / 2.0, 1.0 - 0.5 / np.maximum(apart_by, 1.0)) * alike * chunked
+    together = np.minimum(whole + dense * np.maximum(most - whole, 0.0), group)
+    met = group / points.answer_steps
+    begin = np.where(points.load.is_open, np.maximum(met, crowd), met / -np.expm1(-met))
+    apart = np.minimum(np.clip(begin, 1.0, most), group)
+    prompts = apart + (together - apart) * alike
+    exact = np.where(chunked, np.maximum(isl / room, 1.0), 1.0)
+    own = np.ceil(exact)
+    # a prompt that follows another shares a step with it
+    busy = np.minimum((group - 1.0) * exact / prompts / (points.answer_steps - 1.0 + exact), 1.0)
+    each = own - (own - exact) * np.maximum(busy, np.where(group > 1.0, alike, 0.0))
+    return _Packing(prompts, each, own, np.where(room > isl, 1.0 + dense / most, own))
+
+
+def _by_chance(points: Points, group: Floats, steps: Floats, fitting: Floats, prompts: Floats) -> tuple[Floats, Floats]:
+    """Of a closed loop of varying lengths: steps that a prompt waits because others came by chance before it, and
+    prompts beyond `prompts` that it meets in its step; both `n`."""
+    varied = np.where(points.load.is_open, 0.0, 1.0 - _alike(points)) * (1.0 - 1.0 / group)
+    wide = np.maximum(fitting, 1.0)
+    one = 1.0 / np.where(points.chunked_prefill > 0, fitting, np.floor(wide))
+    behind = np.abs(group * one - steps)
+    spread = (1.0 + VARIATION**2) / 2.0 * np.minimum(group * one / steps, 1.0) ** (2.0 * wide)
+    chance = (np.sqrt(behind**2 + 4.0 * spread * steps * one * varied) - behind) / 2.0
+    met = np.minimum(1.0 + group / points.answer_steps * (1.0 - 1.0 / group), wide)
+    return chance, np.maximum(met - prompts, 0.0) * varied
+
+
+def mixed_load(points: Points, prefill: Floats, own: Floats, decoding: Floats) -> StepLoad:
+    """A step with `prefill` tokens of prompts that take `own` steps each, beside `decoding` sequences; all `n`."""
+    isl, reused = points.computed, points.reused
+    prompts = prefill / isl
+    # averaged over the chunks of a prompt, half of it attends and (1 − 1/P)/2 of it was computed before
+    past = np.maximum(prompts * own, 1.0) * (reused + isl * (1.0 - 1.0 / own) / 2.0)
+    return StepLoad(
+        prefill, reused + isl / 2.0, prompts, past, np.maximum(decoding, 0.0), _mean_kv(points), _verified(points)
+    )
+
+
+def decode_load(points: Points, sequences: Floats) -> StepLoad:
+    """A step of `sequences` (`n`) that decode, midway through their answers."""
+    zero = np.zeros_like(sequences)
+    return StepLoad(zero, zero, zero, zero, sequences, _mean_kv(points), _verified(points))
+
+
+def _verified(points: Points) -> Floats:
+    return 1.0 + points.draft_tokens
+
+
+def _mean_kv(points: Points) -> Floats:
+    return points.load.isl + points.load.osl / 2.0

@@ -1,0 +1,202 @@
+"""What prefill workers and decode workers would do with a trace or a made-up load, request by request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from model.architecture import resolve_model
+from model.disagg.pools import Pool, link_bytes_s, moved_bytes
+from model.disagg.units import POOLS, Deployments, shared_out
+from model.question import Question
+from model.simulate.engine import scheduled_by, vllm_settings
+from model.simulate.run import summary
+from model.steps.config import step_costs
+from model.steps.overheads import overheads
+from model.tables.said import listening
+from model.tables.shelf import NO_TABLES
+from perfdb.errors import InputError
+from perfdb.facts.platforms import platform
+from perfdb.records import Arrival, Scalar, Target, Workload
+from servecast.kernel_tables import shelf_of, tables_of
+from servecast.output import note
+from servecast.simulating import COMPILING, check_sizes
+
+if TYPE_CHECKING:
+    from model.points import Points
+    from model.simulate.costs import StepCosts
+    from model.simulate.pools import PoolsRun
+    from model.simulate.trace import Trace
+    from perfdb.store import Store
+    from servecast.disagg import DisaggAsked
+
+_ONE = np.zeros(1, np.int64)
+_MOST_ENGINES = 256
+"""Engines of a pool, each with its blocks and tables in memory."""
+
+
+@dataclass(frozen=True)
+class PoolSide:
+    """The workers of one pool: how many, with what parameters, and what their steps take."""
+
+    points: Points
+    config: Mapping[str, Scalar]
+    workers: int
+    costs: StepCosts
+
+    @property
+    def engines(self) -> int:
+        """Engines that serve requests of their own."""
+        return self.workers * int(self.points.dp[0])
+
+
+@dataclass(frozen=True)
+class PoolServer:
+    """A unit of both pools on their hardware, ready to serve one trace after the other.
+
+    A token of a prompt's cache leaves a prefill engine in `token_s[0]` and enters a decode engine in `token_s[1]`
+    seconds, over links of `link_bytes_s`.
+    """
+
+    prefill: PoolSide
+    decode: PoolSide
+    token_s: tuple[float, float]
+    link_bytes_s: float
+    warnings: tuple[str, ...] = ()
+
+    def run(self, trace: Trace) -> PoolsRun:
+        """Serve a trace, as the engines see it.
+
+        Raises:
+            InputError: a request cannot be served.
+        """
+        from model.simulate.pools import PoolEngines, Pools, simulate_pools
+
+        first = replace(trace, output=np.ones_like(trace.output))
+        prefill, decode = (
+            PoolEngines(side.engines, vllm_settings(side.points, side.config, asked), side.costs)
+            for side, asked in ((self.prefill, first), (self.decode, trace))
+        )
+        return simulate_pools(trace, Pools(prefill, decode, *self.token_s))
+
+    def serve(self, trace: Trace) -> dict[str, Any]:
+        """What users would have measured, what both pools are, and the CPU seconds of the simulation.
+
+        Raises:
+            InputError: a request cannot be served.
+        """
+        from model.compiled import is_kept
+        from model.simulate.pools_clock import serve_pools
+
+        if not is_kept(serve_pools):
+            note(COMPILING)
+            self.run(trace.first())
+        started, added = time.process_time(), overheads(self.decode.points.engine.name)
+        run = self.run(trace)
+        # a request passes the front ends of both pools
+        answer = summary(run.answers, 2.0 * added.request_s, added.token_s)
+        moved = run.moved_s - run.prompts.last_s
+        told = {
+            "mode": "disagg",
+            "prefill": self._told(self.prefill, run.prompts.peak, trace),
+            "decode": self._told(self.decode, run.answers.served.peak, trace),
+            "transfer_s": float(np.nanmean(moved)) if np.isfinite(moved).any() else 0.0,
+            "link_bytes_s": self.link_bytes_s,
+            "warnings": list(self.warnings),
+        }
+        return {**answer, **told, "cpu_s": time.process_time() - started}
+
+    @staticmethod
+    def _told(side: PoolSide, peak: int, trace: Trace) -> dict[str, Any]:
+        blocks = vllm_settings(side.points, side.config, trace).num_blocks
+        return {
+            "platform": side.points.platform.name,
+            "config": dict(side.config),
+            "workers": side.workers,
+            "kv_blocks": blocks,
+            "kv_peak": peak / blocks,
+        }
+
+
+def pool_server(asked: DisaggAsked, trace: Trace, store: Store | None = None) -> PoolServer:
+    """Both pools of a question that says one value of each parameter. Workers that it does not say are those that the
+    closed form matches to a load like the trace's.
+
+    Raises:
+        InputError: a parameter cannot be right, a worker does not fit, or a pool is not simulated. UnknownNameError: a
+            name is not known.
+    """
+    asked = replace(asked, asked=replace(asked.asked, workload=_load_of(trace)))
+    with listening() as said:
+        pools = _pools(asked, store)
+        counts = [np.array(asked.workers(name), np.int64) for name in POOLS]
+        link = asked.sharing.link or link_bytes_s(*(pool.points.platform for pool in pools))
+        shared = shared_out(pools, Deployments(_ONE, _ONE, *counts), asked.sharing, link)
+        prefill, decode = (
+            _side(asked, name, pool, int(workers), store)
+            for name, pool, workers in zip(POOLS, pools, shared.workers[0], strict=True)
+        )
+    bytes_s = (moved[0] / pools[1].points.load.isl[0] / link for moved in moved_bytes(*pools, _ONE, _ONE))
+    send_s, take_s = (float(each) for each in bytes_s)
+    told = (*_stands_in(asked.asked.facts.name), *sorted(said))
+    return PoolServer(prefill, decode, (send_s, take_s), link, told)
+
+
+def _stands_in(engine: str) -> tuple[str, ...]:
+    if engine == "sglang":
+        return ("sglang's scheduler of two pools is not simulated: vLLM's rules stand in for it",)
+    return scheduled_by(engine)
+
+
+def _load_of(trace: Trace) -> Workload:
+    isl, osl = float(trace.prompt.mean()), float(trace.output.mean())
+    if osl < 2:
+        raise InputError.at("osl", f"{osl:g}: nothing is left to the decode pool", "2 or more")
+    came_s = float(trace.arrival_s.max() - trace.arrival_s.min())
+    if trace.cap or came_s == 0:
+        return Workload(isl, osl, Arrival.CLOSED, trace.cap or len(trace), requests=len(trace))
+    return Workload(isl, osl, Arrival.POISSON, None, len(trace) / came_s, requests=len(trace))
+
+
+def _pools(asked: DisaggAsked, store: Store | None) -> tuple[Pool, Pool]:
+    if asked.asked.facts.name == "llamacpp":
+        raise InputError.at("--mode disagg", "llama.cpp prefills and decodes in one server", "vllm, sglang or trtllm")
+    found = []
+    for name in POOLS:
+        one = asked.pool(name)
+        architecture, hardware = resolve_model(one.model), platform(one.platform)
+        target = Target(architecture.name, hardware.name, one.facts.name, 1, one.version)
+        shelf = NO_TABLES if store is None else shelf_of(store)
+        workload = replace(one.workload, osl=1) if name == "prefill" else one.workload
+        pool = Pool.of(Question(target, architecture, hardware, one.workload, one.grid(), shelf), workload)
+        _check(name, pool)
+        found.append(pool)
+    prefill, decode = found
+    kept = [pool.points.cache_names[pool.points.cache_row[0]] for pool in found]
+    if kept[0] != kept[1]:
+        raise InputError.at("decode", f"a KV cache in {kept[1]} cannot take over one in {kept[0]}", "one format")
+    return prefill, decode
+
+
+def _check(name: str, pool: Pool) -> None:
+    """Refuse what cannot run, and what is not simulated."""
+    check_sizes(pool.points)
+    if not pool.feasible[0]:
+        raise InputError(f"{name}: {pool.reasons[0]}")
+    if pool.points.pp[0] > 1 or pool.points.attention_dp[0] > 1:
+        what = "pools of pipelines, or of ranks that share experts, are not simulated"
+        raise InputError.at(name, what, "pp 1 and replicas of their own; whatif --mode disagg answers for them")
+
+
+def _side(asked: DisaggAsked, name: str, pool: Pool, workers: int, store: Store | None) -> PoolSide:
+    one = asked.pool(name)
+    config = {parameter: values[0] for parameter, values in one.sets.items()}
+    tables = tables_of(pool.points.platform, one.facts.name, one.version, store)
+    side = PoolSide(pool.points, config, workers, step_costs(pool.points, tables))
+    if side.engines > _MOST_ENGINES:
+        raise InputError.at(name, f"{side.engines:,} engines", f"at most {_MOST_ENGINES}: simulate one unit of several")
+    return side
