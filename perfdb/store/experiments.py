@@ -135,7 +135,7 @@ def experiments(database: Database, run_id: str | None) -> list[Experiment]:
     """What was recorded, in index order; see `Store.experiments`."""
     chosen = "true" if run_id is None else "e.run_id = ?"
     given = [] if run_id is None else [run_id]
-    with database.reading() as connection:
+    with database.reading(is_kept=True) as connection:
         rows = _dicts(
             connection,
             f"""SELECT {", ".join(f'e."{name}"' for name in (*_PLAIN, *_TARGET))}, e.config, e.outcome, e.predicted

@@ -30,7 +30,7 @@ def results(database: Database) -> dict[str, npt.NDArray[Any]]:
 
 def _read(database: Database) -> dict[str, npt.NDArray[Any]]:
     context = [f"p.{name}" for name in CONTEXT if name != "measured_at"]
-    with database.reading() as connection:
+    with database.reading(is_kept=True) as connection:
         found = connection.execute(
             f"""SELECT {", ".join(context)}, epoch(p.measured_at) AS measured_at,
                        p.experiment_id, e.run_id, s.path AS source, p.point_id

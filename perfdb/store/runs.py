@@ -18,7 +18,7 @@ _SUGGESTION = ("run_id", "seq", "config_key", "config", "reason", "detail", "pre
 
 def open_run(database: Database, name: str, task_key: str, task: Mapping[str, object]) -> str:
     """The run of `task_key`, opened again where it was finished, or a new one; see `Store.open_run`."""
-    with database.reading() as connection:
+    with database.reading(is_kept=True) as connection:
         found = connection.execute(f"SELECT finished_at IS NULL, run_id {_OWN}", [task_key]).fetchone()
     if found and found[0]:
         return str(found[1])
@@ -71,7 +71,7 @@ def note_suggestions(database: Database, run_id: str, suggestions: Sequence[Sugg
 
 def suggestions(database: Database, run_id: str) -> list[Suggestion]:
     """The latest suggestion of each config of a run, oldest first; see `Store.suggestions`."""
-    with database.reading() as connection:
+    with database.reading(is_kept=True) as connection:
         rows = connection.execute(
             """SELECT config, reason, detail, predicted, on_predicted_frontier FROM suggestions
                WHERE run_id = ? QUALIFY row_number() OVER (PARTITION BY config_key ORDER BY seq DESC) = 1

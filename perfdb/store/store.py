@@ -61,7 +61,7 @@ class Store:
 
     def seen(self, content_hashes: Collection[str]) -> dict[str, ImportCounts]:
         """Content hash (of bytes and settings) -> what the first import of it counted; without those never imported."""
-        with self._database.reading() as connection:
+        with self._database.reading(is_kept=True) as connection:
             return known(connection, content_hashes)
 
     def superseded(self, sources: Collection[Source]) -> dict[str, list[int]]:
@@ -69,12 +69,12 @@ class Store:
 
         Those are of the same bytes and settings, read by an older version of the importer or by another importer.
         """
-        with self._database.reading() as connection:
+        with self._database.reading(is_kept=True) as connection:
             return replacing.superseded(connection, sources)
 
     def read_otherwise(self, sources: Collection[Source]) -> set[str]:
         """Content hashes of those sources whose file is stored as it is, but read with other settings."""
-        with self._database.reading() as connection:
+        with self._database.reading(is_kept=True) as connection:
             return replacing.read_otherwise(connection, sources)
 
     def ingest(self, source: Source, batches: Iterable[Batch], replaces: Collection[int] = ()) -> ImportCounts:
@@ -96,7 +96,7 @@ class Store:
 
     def sources(self) -> list[StoredSource]:
         """Every file that was imported, in order."""
-        with self._database.reading() as connection:
+        with self._database.reading(is_kept=True) as connection:
             return stored_sources(connection)
 
     def quarantine(self) -> list[dict[str, Any]]:

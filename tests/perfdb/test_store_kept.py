@@ -29,9 +29,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
     reading = Database.reading
 
-    def counted(self: Database) -> Any:
+    def counted(self: Database, is_kept: bool = False) -> Any:
         found.append(1)
-        return reading(self)
+        return reading(self, is_kept)
 
     monkeypatch.setattr(Database, "reading", counted)
     return found

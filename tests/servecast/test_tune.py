@@ -54,15 +54,11 @@ def test_the_baseline_runs_first_and_every_choice_has_a_reason(task_file, tmp_pa
     assert answer["baseline"]["config"] == first["config"]
 
 
-def test_no_config_runs_twice(task_file, tmp_path):
+def test_every_config_runs_once_and_failures_are_charged_recorded_and_never_on_the_frontier(task_file, tmp_path):
     answer = tuned(task_file, tmp_path / "t.duckdb", "100")
     seen = [str(config) for _, config in choices(answer)]
     assert len(seen) == len(set(seen)) == 24
     assert answer["stopped_because"] == "every config of the space has been run"
-
-
-def test_failures_are_charged_and_recorded_and_never_on_the_frontier(task_file, tmp_path):
-    answer = tuned(task_file, tmp_path / "t.duckdb", "100")
     failed = [e for e in answer["experiments"] if e["outcome"] == "oom"]
     assert len(failed) == 2
     assert all(e["error"] and not e["actual"] and not e["on_frontier"] for e in failed)
