@@ -17,8 +17,7 @@ _Check = tuple[Bools, Callable[[Points, Memory, int], str]]
 def feasibility(points: Points, found: Memory) -> tuple[Bools, Mapping[int, str]]:
     """Which of n configs can serve their load, `n`, and for each other row why not, in one sentence with the sizes."""
     checks = (
-        *_divisions(points),
-        (_starved(points), _says_starved),
+        *_refusals(points),
         (_longest(points) < points.load.isl + points.load.osl, _says_too_long),
         (~found.feasible, _says_memory),
     )
@@ -30,9 +29,13 @@ def feasibility(points: Points, found: Memory) -> tuple[Bools, Mapping[int, str]
     return feasible, reasons
 
 
-def why_undivided(points: Points, found: Memory, row: int) -> str | None:
-    """Why the model of one row cannot be divided as it says, None where it can."""
-    return next((says(points, found, row) for wrong, says in _divisions(points) if wrong[row]), None)
+def why_not_started(points: Points, found: Memory, row: int) -> str | None:
+    """Why no server starts with the config of one row, whatever its memory; None where one does."""
+    return next((says(points, found, row) for wrong, says in _refusals(points) if wrong[row]), None)
+
+
+def _refusals(points: Points) -> tuple[_Check, ...]:
+    return (*_divisions(points), (_starved(points), _says_starved))
 
 
 def _divisions(points: Points) -> tuple[_Check, ...]:

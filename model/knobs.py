@@ -37,6 +37,7 @@ _NUMERIC_DEFAULTS: Mapping[str, float] = {
     "all_to_all": 0.0,
     "dp_attention": 0.0,
     "eager": 0.0,
+    "async_scheduling": 0.0,
     "draft_tokens": 0.0,
     "acceptance": 0.7,
     "draft_layers": 1.0,

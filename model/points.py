@@ -26,7 +26,8 @@ class Points:
 
     `dp` ranks have a scheduler and requests of their own; of these `attention_dp` share the experts of each layer,
     whole ones spread over `ep` of their `group` devices, which DeepEP's kernels reach where `all_to_all` is 1.
-    `eager` is 1 where no CUDA graphs are captured; `draft_tokens` are drafted a step by `draft_layers` layers, each
+    `eager` is 1 where no CUDA graphs are captured, `async_scheduling` where a step is decided while the one before it
+    runs; `draft_tokens` are drafted a step by `draft_layers` layers, each
     accepted with probability `acceptance`; `reused` tokens of a prompt are found in the prefix cache.
     `weight_row` and `cache_row` are places in `weight_names` and `cache_names`, the number formats of the rows;
     `tables` are measured operations, if there are any.
@@ -55,6 +56,7 @@ class Points:
     block_size: Floats
     kv_blocks: Floats
     eager: Floats
+    async_scheduling: Floats
     draft_tokens: Floats
     acceptance: Floats
     draft_layers: Floats

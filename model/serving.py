@@ -79,7 +79,8 @@ def serve(points: Points, kv_sequences: Floats) -> Serving:
     crowd[rows] = open_.crowd
     found = cycle(points, np.minimum(in_flight, slots), crowd)
     spent = _in_loop(points, found, in_flight)
-    return _answer(points, found, in_flight, spent.put(rows, _at_rate(part, found, rows, open_)))
+    decided = _decided_s(points, found)[rows]
+    return _answer(points, found, in_flight, spent.put(rows, _at_rate(part, found, rows, open_, decided)))
 
 
 def without_slot_waits(points: Points, kv_sequences: Floats) -> Points:
@@ -96,7 +97,7 @@ def without_slot_waits(points: Points, kv_sequences: Floats) -> Points:
 def _in_loop(points: Points, found: Cycle, in_flight: Floats) -> _Spent:
     """Rows of a closed loop or a batch. For a slot wait (b − A)/X, half of that in the burst at the start."""
     burst = burst_share(points, in_flight)
-    start = found.first_s + found.late_s
+    start = found.first_s + found.late_s + np.where(found.active > points.pp, _decided_s(points, found), 0.0)
     first = start + burst * np.maximum(found.burst_s - start, 0.0)
     waiting = np.maximum(in_flight - found.active, 0.0) * (1.0 - burst / 2.0)
     rate = np.minimum(found.active / found.seconds, in_flight / (found.seconds + think_s(points)))
@@ -104,14 +105,25 @@ def _in_loop(points: Points, found: Cycle, in_flight: Floats) -> _Spent:
     return _Spent(waiting * found.seconds / found.active, first, found.seconds - first, rate, utilisation)
 
 
-def _at_rate(points: Points, found: Cycle, rows: np.ndarray, open_: Arriving) -> _Spent:
+def _decided_s(points: Points, found: Cycle) -> Floats:
+    """Seconds of the step that was decided before a request came, which it waits for, `n`.
+
+    Who comes at random meets any step next; in a closed loop requests come one behind the other, as the prompts do.
+    """
+    share = found.mixed_share
+    any_s = 1.0 / (share / found.mixed_s + (1.0 - share) / found.decode_s)
+    behind_s = share * found.mixed_s + (1.0 - share) * found.decode_s
+    return np.asarray(points.async_scheduling * np.where(points.load.is_open, any_s, behind_s))
+
+
+def _at_rate(points: Points, found: Cycle, rows: np.ndarray, open_: Arriving, decided: Floats) -> _Spent:
     """The given rows of a cycle, which all have a request rate: `points` and what was found for them. Waits are for a
-    slot, for the step under way and for the prompts before."""
+    slot, for the step under way, for the next where that is `decided` (its seconds, else 0), for the prompts before."""
     load, offered = points.load, points.load.amount / points.dp
     rate = np.minimum(offered, MOST_LOAD * open_.capacity)
     idle_s, each_s, fitting = found.decode_s[rows], found.each_s[rows], found.fitting[rows]
     prompt = prompting(rate / points.pp, idle_s, each_s, fitting, 1.0 - load.alike)
-    wait = open_.slot_s + (1.0 - np.exp(-open_.active)) * prompt.residual + prompt.wait
+    wait = open_.slot_s + (1.0 - np.exp(-open_.active)) * (prompt.residual + decided) + prompt.wait
     # a rate beyond the capacity makes a request of the middle of the run wait
     requests = np.where(np.isfinite(load.requests), load.requests / points.dp, 1000.0)
     backlog = requests / 2.0 * np.maximum(1.0 / open_.capacity - 1.0 / offered, 0.0)

@@ -39,6 +39,8 @@ _ENOUGH_OWN = 8
 _NO_ROWS = np.zeros(0, np.int64)
 
 _QUEUES = ("ttft_s", "e2e_s")
+_MIXING = frozenset({"vllm", "trtllm"})
+"""Engines whose steps hold prompts beside sequences that decode."""
 
 
 def _near_capacity(found: Analysis) -> Floats:
@@ -87,6 +89,40 @@ def _with_slot_waits(found: Analysis, basis: Mapping[str, Estimate], shift: Floa
     in_flight = np.log(found.serving.metrics["output_tps"] * found.serving.metrics["e2e_s"])
     rate = np.where(waits, in_flight - answer["e2e_s"].log_mean, basis["output_tps"].log_mean)
     return {**answer, "output_tps": Estimate(rate, basis["output_tps"].log_sd)}
+
+
+def _as_offered(found: Analysis, basis: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """No more is served than comes: overload that was corrected may not answer requests that nobody sent."""
+    load, rate = found.points.load, basis["output_tps"]
+    most = np.where(load.is_open, np.log(load.amount * load.osl), np.inf)
+    return {**basis, "output_tps": Estimate(np.minimum(rate.log_mean, most), rate.log_sd)}
+
+
+def _within_budget(found: Analysis, basis: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """No more tokens than the budget of a step, in as many steps as a sequence takes that decodes: latencies of a
+    closed loop that are each corrected by itself may say otherwise where the budget is what limits.
+
+    Only where steps hold prompts and decoding sequences alike, without drafts: a token is a step then.
+    """
+    points, load = found.points, found.points.load
+    mixing = (points.chunked_prefill > 0) & (points.draft_tokens <= 0) & ~(load.is_open | load.is_batch)
+    mixing &= points.engine.name in _MIXING
+    steps = points.dp * points.pp * points.max_num_batched_tokens
+    most = np.log(steps / (points.computed + load.osl)) - basis["tpot_s"].log_mean
+    over = np.where(mixing, np.maximum(basis["output_tps"].log_mean - np.log(load.osl) - most, 0.0), 0.0)
+    if not over.any():
+        return dict(basis)
+    sd = {name: np.hypot(estimate.log_sd, over / 2.0) for name, estimate in basis.items()}
+    longer = {name: Estimate(basis[name].log_mean + over, sd[name]) for name in ("e2e_s", "e2e_s_p90")}
+    decoding = np.exp(basis["tpot_s"].log_mean) * (load.osl - 1.0)
+    first = np.log(np.maximum(np.exp(longer["e2e_s"].log_mean) - decoding, np.exp(basis["ttft_s"].log_mean)))
+    rate = basis["output_tps"]
+    return {
+        **basis,
+        **longer,
+        "ttft_s": Estimate(np.where(over > 0, first, basis["ttft_s"].log_mean), sd["ttft_s"]),
+        "output_tps": Estimate(rate.log_mean - over, sd["output_tps"]),
+    }
 
 
 def _of_closed_loops(correction: Correction, is_open: Bools) -> Correction:
@@ -235,6 +271,7 @@ class Surrogate:
             load = found.points.load
             basis |= _sums(served, basis, ~(load.is_open | load.is_batch))
         basis = _with_slot_waits(found, basis, np.broadcast_to(corrections["tpot_s"].shift, len(follows)))
+        basis = _within_budget(found, _as_offered(found, basis))
         return basis, any(correction.learned for correction in corrections.values())
 
     def _conditioned(

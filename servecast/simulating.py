@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.architecture import resolve_model
-from model.feasibility import why_undivided
+from model.feasibility import why_not_started
 from model.load import load_of
 from model.memory import memory
 from model.question import Question
@@ -192,9 +192,9 @@ def _replicas(points: Points, tables: Tables) -> Replicas:
 
 def _check(points: Points) -> None:
     """Refuse what no server could run, and what is not simulated."""
-    undivided = why_undivided(points, memory(points), 0)
-    if undivided:
-        raise InputError(undivided)
+    refused = why_not_started(points, memory(points), 0)
+    if refused:
+        raise InputError(refused)
     if points.draft_tokens[0] > 0 and points.pp[0] > 1:
         what = "speculative decoding in a pipeline is not simulated"
         raise InputError.at(f"{points.draft_tokens[0]:.0f} drafted tokens", what, "pp 1; whatif answers for both")

@@ -118,7 +118,7 @@ def distance(engine: str | None, one: str | None, other: str | None) -> float:
     one release count as one."""
     apart = abs(version_number(one) - version_number(other))
     if apart < _CANDIDATES:
-        return apart * 1e5
+        return min(apart * 1e5, 1.0)
     return apart / (0.01 if engine == "sglang" else 1.0)
 
 

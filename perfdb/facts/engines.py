@@ -292,7 +292,7 @@ def name_and_version(text: str) -> tuple[str, str | None]:
         raise InputError.at(
             f"engine {text!r}", f"the version is {version!r}", f"{name}, {name}:0.24.0 or {name}:latest"
         )
-    return name, version
+    return name, re.sub(r"^v(?=\d)", "", version)
 
 
 LIBRARIES = frozenset({"nccl", "numpy", "oneccl", "rccl", "torch"})

@@ -45,3 +45,34 @@ def test_no_more_is_served_than_the_slots_can(workload: Workload, grid: Grid) ->
     asked = question(grid=Grid({name: np.asarray(column) for name, column in grid.columns.items()}), workload=workload)
     found = Surrogate.fit(seen).predict(asked).metrics["output_tps"].mean
     assert np.abs(np.log(found / analyse(asked).serving.metrics["output_tps"])).max() < 2.0
+
+
+def taught_to_hurry() -> Surrogate:
+    """What was learned where nobody waited: many requests at once come far sooner than the analytic model says."""
+    enough = Grid({"max_num_seqs": np.array([128, 256])})
+    loads = [Workload(isl=512, osl=128, arrival=Arrival.CLOSED, concurrency=c, requests=320) for c in (1, 8, 64, 128)]
+    seen = joined(*(rows(question(m, p, enough, load)) for m in MODELS[1:] for p in PLATFORMS for load in loads))
+    for name in ("ttft_s", "e2e_s"):
+        seen[name] = seen[name] / seen["concurrency"]
+    seen["output_tps"] = seen["output_tps"] * seen["concurrency"]
+    return Surrogate.fit(seen)
+
+
+def test_no_more_is_served_than_comes() -> None:
+    """Beyond the capacity what was learned may raise what is served, up to what is offered."""
+    taught = taught_to_hurry()
+    for rate in (50.0, 500.0, 5e4):
+        asked = question(workload=Workload(isl=512, osl=128, arrival=Arrival.POISSON, request_rate=rate))
+        assert (taught.predict(asked).metrics["output_tps"].mean <= rate * 128 * (1 + 1e-9)).all()
+
+
+def test_no_more_tokens_are_served_than_the_budget_of_the_steps() -> None:
+    """A small budget that is always full does not look better than a large one."""
+    budgets = np.array([128, 256, 1024, 8192])
+    loop = Workload(isl=512, osl=128, arrival=Arrival.CLOSED, concurrency=128)
+    grid = Grid({"max_num_seqs": np.full(4, 128), "max_num_batched_tokens": budgets})
+    found = taught_to_hurry().predict(question(grid=grid, workload=loop)).metrics
+    tokens = found["output_tps"].mean / 128 * (512 + 128)
+    assert (tokens * found["tpot_s"].mean <= budgets * 1.001).all()
+    latency = found["ttft_s"].mean + 127 * found["tpot_s"].mean
+    assert (latency * found["output_tps"].mean / 128 >= 128 * 0.5)[:2].all()

@@ -45,6 +45,7 @@ def test_all_defaults_are_shown() -> None:
     [
         ("vllm", ("vllm", None)),
         ("vllm:0.24.0", ("vllm", "0.24.0")),
+        ("vllm:v0.24.0", ("vllm", "0.24.0")),
         (" SGLang : 0.5.14 ", ("SGLang", "0.5.14")),
         ("trtllm:latest", ("trtllm", None)),
         ("trtllm:1.3.0rc20", ("trtllm", "1.3.0rc20")),

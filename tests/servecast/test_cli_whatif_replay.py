@@ -120,8 +120,8 @@ def test_a_parameter_that_changes_no_prediction_is_said(cli):
     done = cli.run(*WHATIF, *POINT, "--set", "scheduling_policy=fcfs,priority", "--set", "tp=1")
     assert "scheduling_policy: not seen by the closed form" in done.stderr
     assert len({line.partition("yes")[0] for line in done.stdout.splitlines()[1:]}) == 1
-    pools = cli.json(*WHATIF, *POINT, "--mode", "disagg", "--set", "decode.async_scheduling=true")
-    assert [text for text in pools["warnings"] if text.startswith("async_scheduling: not seen")]
+    pools = cli.json(*WHATIF, *POINT, "--mode", "disagg", "--set", "decode.scheduling_policy=priority")
+    assert [text for text in pools["warnings"] if text.startswith("scheduling_policy: not seen")]
     assert cli.json(*WHATIF, *POINT, "--set", "tp=1,2", "--set", "kv_cache_dtype=fp8")["warnings"] == []
 
 

@@ -38,6 +38,12 @@ def test_drafted_tokens_that_are_right_come_sooner(cli, engine, flag):
     assert many["itl_s"]["p50"] < few["itl_s"]["p50"]  # tokens of one step come at one moment
 
 
+def test_a_server_that_does_not_start_is_not_simulated(cli):
+    done = cli.run(*SERVER, *LOAD, "--set", "max_num_seqs=256", "--set", "max_num_batched_tokens=200")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "max_num_batched_tokens 200 is less than max_num_seqs 256: vLLM refuses to start" in done.stderr
+
+
 def test_drafts_in_a_pipeline_are_refused(cli):
     done = cli.run(*SERVER, *LOAD, "--set", "num_speculative_tokens=4", "--set", "pp=2")
     assert (done.returncode, done.stdout) == (2, "")

@@ -93,6 +93,7 @@ def test_releases_are_counted_as_each_engine_counts_them() -> None:
     assert distance("sglang", "0.5.10", "0.5.14") == pytest.approx(4.0)
     assert distance("trtllm", "1.3.0rc10", "1.3.0rc20") == pytest.approx(1.0)
     assert distance("vllm", "0.24.0", "0.24.0") == 0.0
+    assert distance("vllm", "0.24.0rc1", "0.24.0") == 1.0 < distance("vllm", "0.24.0rc1", "0.19.1")
     assert version_sd(0.0) < version_sd(1.0) < version_sd(3.0) < version_sd(100.0) == version_sd(200.0)
 
 
