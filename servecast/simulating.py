@@ -192,6 +192,7 @@ def _replicas(points: Points, tables: Tables) -> Replicas:
 
 def _check(points: Points) -> None:
     """Refuse what no server could run, and what is not simulated."""
+    check_sizes(points)
     refused = why_not_started(points, memory(points), 0)
     if refused:
         raise InputError(refused)
@@ -199,7 +200,6 @@ def _check(points: Points) -> None:
         what = "speculative decoding in a pipeline is not simulated"
         raise InputError.at(f"{points.draft_tokens[0]:.0f} drafted tokens", what, "pp 1; whatif answers for both")
     _check_ranks(points)
-    check_sizes(points)
 
 
 def check_sizes(points: Points) -> None:
