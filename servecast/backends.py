@@ -23,7 +23,8 @@ from model.memory import memory
 from model.question import Question
 from model.surrogate import Surrogate
 from perfdb.errors import FileError, InputError
-from perfdb.facts.engines import EngineFacts, engine, name_and_version
+from perfdb.facts.engine_names import name_and_version
+from perfdb.facts.engines import EngineFacts, engine
 from perfdb.facts.platforms import platform
 from perfdb.paths import is_there
 from perfdb.records import Arrival, Grid, Target, Workload

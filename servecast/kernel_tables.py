@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from model.tables.shelf import NO_TABLES, Shelf
-from perfdb.facts.engines import kernels_of, name_and_version
+from perfdb.facts.engine_names import kernels_of, name_and_version
 from perfdb.facts.platforms import PlatformFacts, platform
 
 if TYPE_CHECKING:

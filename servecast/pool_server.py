@@ -23,8 +23,7 @@ from perfdb.errors import InputError
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Scalar, Target, Workload
 from servecast.kernel_tables import shelf_of, tables_of
-from servecast.output import note
-from servecast.simulating import COMPILING, check_sizes
+from servecast.simulating import check_sizes, compile_once
 
 if TYPE_CHECKING:
     from model.points import Points
@@ -89,12 +88,9 @@ class PoolServer:
         Raises:
             InputError: a request cannot be served.
         """
-        from model.compiled import is_kept
         from model.simulate.pools_clock import serve_pools
 
-        if not is_kept(serve_pools):
-            note(COMPILING)
-            self.run(trace.first())
+        compile_once(serve_pools, lambda: self.run(trace.first()))
         started, added = time.process_time(), overheads(self.decode.points.engine.name)
         run = self.run(trace)
         # a request passes the front ends of both pools

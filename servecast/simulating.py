@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,8 @@ from model.memory import memory
 from model.question import Question
 from model.tables.said import listening
 from perfdb.errors import FileError, InputError
-from perfdb.facts.engines import engine, name_and_version
+from perfdb.facts.engine_names import name_and_version
+from perfdb.facts.engines import engine
 from perfdb.facts.platforms import platform
 from perfdb.lengths import Lengths
 from perfdb.records import Arrival, Grid, Scalar, Target, Workload
@@ -106,6 +107,15 @@ def _trace_of(asked: Simulation) -> Trace:
     return sampled(asked.workload, asked.requests, asked.seed)
 
 
+def compile_once(kernel: object, first: Callable[[], object]) -> None:
+    """Where a simulator's kernel was not compiled before, say so and serve a `first` request, which compiles it."""
+    from model.compiled import is_kept
+
+    if not is_kept(kernel):
+        note(COMPILING)
+        first()
+
+
 @dataclass(frozen=True)
 class Server:
     """One config on its hardware, all its replicas, ready to serve one trace after the other."""
@@ -132,15 +142,13 @@ class Server:
         Raises:
             InputError: a request cannot be served.
         """
-        from model.compiled import is_kept
         from model.simulate.engine import engine_settings
         from model.simulate.replicas import kernel_of
         from model.simulate.run import summary
         from model.steps.overheads import overheads
 
-        if not is_kept(kernel_of(trace, engine_settings(self.points, self.config, trace), self.replicas)):
-            note(COMPILING)
-            self.run(trace.first())
+        settings = engine_settings(self.points, self.config, trace)
+        compile_once(kernel_of(trace, settings, self.replicas), lambda: self.run(trace.first()))
         started, added = time.process_time(), overheads(self.points.engine.name)
         run = self.run(trace)
         answer = summary(run, added.request_s, added.token_s)

@@ -19,7 +19,8 @@ from model.question import Question, analyse
 from model.surrogate import Surrogate
 from model.tables.said import listening
 from perfdb.errors import InputError
-from perfdb.facts.engines import EngineFacts, engine, name_and_version
+from perfdb.facts.engine_names import name_and_version
+from perfdb.facts.engines import EngineFacts, engine
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid, Scalar, Target, Workload
 from perfdb.store import Store

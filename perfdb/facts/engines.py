@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from perfdb.errors import InputError, UnknownNameError
+from perfdb.errors import UnknownNameError
 from perfdb.facts.platforms import GIB, PlatformFacts
 from perfdb.records import Scalar
 
@@ -274,36 +274,3 @@ def engine(name: str) -> EngineFacts:
         return _BY_ALIAS[name.strip().lower()]
     except KeyError:
         raise UnknownNameError.of("engine", name, ENGINES) from None
-
-
-_NEWEST = "latest"
-
-
-def name_and_version(text: str) -> tuple[str, str | None]:
-    """What "vllm:0.24.0" says: the engine as it is spelled, and its version; None for the newest ("vllm:latest").
-
-    Raises:
-        InputError: nothing, or nothing with a digit, follows the colon.
-    """
-    name, colon, version = (part.strip() for part in text.partition(":"))
-    if not colon or version.lower() == _NEWEST:
-        return name, None
-    if not any(letter.isdigit() for letter in version):
-        raise InputError.at(
-            f"engine {text!r}", f"the version is {version!r}", f"{name}, {name}:0.24.0 or {name}:latest"
-        )
-    return name, re.sub(r"^v(?=\d)", "", version)
-
-
-LIBRARIES = frozenset({"nccl", "numpy", "oneccl", "rccl", "torch"})
-"""Whose kernels operation tables may hold beside those of engines."""
-
-
-def kernels_of(name: str) -> str:
-    """Whose kernels `name` means: an engine by name or alias, or one of `LIBRARIES`.
-
-    Raises:
-        UnknownNameError: neither is called so.
-    """
-    word = name.strip().lower()
-    return word if word in LIBRARIES else engine(name).name

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from perfdb.batch import OperationFile
 from perfdb.errors import UnknownNameError
-from perfdb.facts.engines import kernels_of
+from perfdb.facts.engine_names import kernels_of
 from perfdb.facts.platforms import canonical_platform
 from perfdb.operations import DTYPE_BYTES, OPERATIONS, TEXTS, canonical_dtype
 from perfdb.store.op_source import Relation, quoted

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from servecast.options import DEFAULT_DB, Db, Json, Sets, Wait, open_store
+from servecast.options import DEFAULT_DB, Concurrency, Db, Decode, Json, Link, Rate, Sets, Wait, open_store
 
 
 def simulate(
@@ -24,8 +24,8 @@ def simulate(
     workload: Annotated[
         Path | None, typer.Option("--workload", help="A workload file; --rate or --concurrency change its load.")
     ] = None,
-    rate: Annotated[float | None, typer.Option("--rate", help="Requests per second, arriving at random.")] = None,
-    concurrency: Annotated[int | None, typer.Option("--concurrency", min=1, help="Requests in flight.")] = None,
+    rate: Rate = None,
+    concurrency: Concurrency = None,
     requests: Annotated[
         int | None, typer.Option("--requests", min=1, help="How many, without --trace; else 1000.")
     ] = None,
@@ -36,12 +36,8 @@ def simulate(
     mode: Annotated[
         str | None, typer.Option("--mode", help="agg; or disagg: prefill and decode on devices of their own.")
     ] = None,
-    decode: Annotated[
-        str | None, typer.Option("--decode", help="The decode pool's accelerator, where it is another.")
-    ] = None,
-    link: Annotated[
-        float | None, typer.Option("--link", help="GB/s from a device of one pool to one of the other.")
-    ] = None,
+    decode: Decode = None,
+    link: Link = None,
     scenarios: Annotated[
         Path | None, typer.Option("--scenarios", help="JSON lines of scheduler scenarios: decisions only, no times.")
     ] = None,

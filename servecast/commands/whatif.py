@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from servecast.options import DEFAULT_DB, Db, Json, Wait, open_store, pairs, typed_list
+from servecast.options import DEFAULT_DB, Concurrency, Db, Decode, Json, Link, Rate, Wait, open_store, pairs, typed_list
 
 
 def whatif(
@@ -21,8 +21,8 @@ def whatif(
     workload: Annotated[
         Path | None, typer.Option("--workload", help="A workload file instead of --isl and --osl.")
     ] = None,
-    concurrency: Annotated[int | None, typer.Option("--concurrency", min=1, help="Requests in flight.")] = None,
-    rate: Annotated[float | None, typer.Option("--rate", help="Requests per second, arriving at random.")] = None,
+    concurrency: Concurrency = None,
+    rate: Rate = None,
     batch: Annotated[int | None, typer.Option("--batch", min=1, help="One static batch of this size.")] = None,
     devices: Annotated[
         int | None, typer.Option("--devices", min=1, help="Devices; else tp x pp x dp of the config.")
@@ -36,12 +36,8 @@ def whatif(
     mode: Annotated[
         str, typer.Option("--mode", help="agg; disagg: prefill and decode on devices of their own; or both, compared.")
     ] = "agg",
-    decode: Annotated[
-        str | None, typer.Option("--decode", help="The decode pool's accelerator, where it is another.")
-    ] = None,
-    link: Annotated[
-        float | None, typer.Option("--link", help="GB/s from a device of one pool to one of the other.")
-    ] = None,
+    decode: Decode = None,
+    link: Link = None,
     efficiency: Annotated[
         float | None, typer.Option("--efficiency", help="What a replica serves beside others, over alone; else 1.")
     ] = None,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from perfdb.errors import InputError
-from perfdb.facts.engines import engine, name_and_version
+from perfdb.facts.engine_names import name_and_version
+from perfdb.facts.engines import engine
 from perfdb.facts.platforms import platform
 
 

@@ -70,3 +70,14 @@ def all_answered_in_order(served: Served, case: Case) -> None:
     emitted = np.minimum(case.trace.output, np.maximum(case.settings.max_model_len - case.trace.prompt, 1))
     assert (served.steps * served.emitted).sum() + len(served.late) == (emitted - 1).sum()
     assert (np.diff(served.end_s) >= 0).all()
+
+
+def keeps_the_load(trace: Trace, served: Served) -> None:
+    """Later turns come after the answers before them, and a closed loop keeps no more in flight than it may."""
+    if trace.turns is not None:
+        later = np.flatnonzero(trace.turns.previous != NONE)
+        answered = served.last_s[trace.turns.previous[later]] + trace.turns.think_s[later]
+        np.testing.assert_array_equal(served.arrived[later], np.maximum(answered, trace.arrival_s[later]))
+    elif trace.cap:
+        starts, ends = np.sort(served.arrived), np.sort(served.last_s)
+        assert max((starts <= t).sum() - (ends <= t).sum() for t in starts) <= trace.cap

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from simulated import Case, cases, costs, same
+from simulated import Case, cases, costs, keeps_the_load, same
 
 from model.simulate.blocks import NONE
-from model.simulate.pools import PoolEngines, Pools, PoolsRun, simulate_pools
+from model.simulate.pools import PoolEngines, Pools, simulate_pools
 from model.simulate.replicas import Replicas, simulate_replicas
 from model.simulate.run import simulate
 from model.simulate.speculation import Speculation
 from model.simulate.state import EngineSettings
-from model.simulate.trace import Trace, Turns, unshared
+from model.simulate.trace import Turns, unshared
 from perfdb.errors import InputError
 
 ENGINE = EngineSettings(120, 20, 4, 400, 200, enable_prefix_caching=False)
@@ -53,18 +53,7 @@ def test_everyone_is_answered_once_and_in_order(case: Case, counts: tuple[int, i
     assert weights.sum() == (found.answers.emitted - 1).sum()
     assert (gaps * weights).sum() == pytest.approx((served.last_s - served.first_s).sum(), rel=1e-9, abs=1e-9)
     assert max(served.peak, found.prompts.peak) <= case.settings.num_blocks
-    _keeps_the_load(trace, found)
-
-
-def _keeps_the_load(trace: Trace, found: PoolsRun) -> None:
-    served = found.answers.served
-    if trace.turns is not None:
-        later = np.flatnonzero(trace.turns.previous != NONE)
-        answered = served.last_s[trace.turns.previous[later]] + trace.turns.think_s[later]
-        np.testing.assert_array_equal(served.arrived[later], np.maximum(answered, trace.arrival_s[later]))
-    elif trace.cap:
-        starts, ends = np.sort(served.arrived), np.sort(served.last_s)
-        assert max((starts <= t).sum() - (ends <= t).sum() for t in starts) <= trace.cap
+    keeps_the_load(trace, found.answers.served)
 
 
 @settings(max_examples=60, deadline=None)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from simulated import costs
+from simulated import costs, keeps_the_load
 
 from model.simulate.blocks import NONE
 from model.simulate.log import Served
@@ -85,13 +85,7 @@ def test_everyone_is_answered_in_time_and_every_gap_is_told(case: Case) -> None:
     gaps, weights = run.gaps()
     assert weights.sum() == (emitted - 1).sum()
     assert (gaps * weights).sum() == pytest.approx((served.last_s - served.first_s).sum(), rel=1e-9, abs=1e-9)
-    if trace.turns is not None:
-        later = np.flatnonzero(trace.turns.previous != NONE)
-        answered = served.last_s[trace.turns.previous[later]] + trace.turns.think_s[later]
-        np.testing.assert_array_equal(served.arrived[later], np.maximum(answered, trace.arrival_s[later]))
-    elif trace.cap:
-        starts, ends = np.sort(served.arrived), np.sort(served.last_s)
-        assert max((starts <= t).sum() - (ends <= t).sum() for t in starts) <= trace.cap
+    keeps_the_load(trace, served)
 
 
 @settings(max_examples=40, deadline=None)
