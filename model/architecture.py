@@ -29,6 +29,7 @@ class Architecture:
     """One model. `name` is the known name, the folder's, or the one in a GGUF file. Sizes are counts.
 
     `shared_intermediate` is the width of all shared experts of a layer together, `kv_heads` a mean where layers differ.
+    `max_positions` are those of the longest sequence, 0 where they are not known.
     `index_topk` tokens are attended to, chosen by the indexers of `index_layers` layers (0: all tokens).
     `dtype` is the number format of the weights, of a mixture those of its experts; `formats` are (part, format) of the
     parts of `model.parts` that are in another one than is usual then.

@@ -8,6 +8,7 @@ decode, is added to it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,12 +17,26 @@ from model.load import VARIATION
 from model.points import Points
 from model.prediction import Floats
 from model.queueing import MOST_LOAD, in_flight, prompting
-from model.steps.overheads import overheads
 
 _LEVELS = 8
 _CROWD_ROUNDS = 6
+_FEW = 64
 _ROW_S = 3e-3
 """What a row takes in plain Python at most; see `model.loops`."""
+
+
+class _Turn(NamedTuple):
+    """What is needed of cycles at l numbers of requests in flight, each `l x n`; see `Cycle`."""
+
+    seconds: Floats
+    unhindered_s: Floats
+    each_s: Floats
+    fitting: Floats
+    decode_s: Floats
+
+    @classmethod
+    def of(cls, found: Cycle) -> _Turn:
+        return cls(*(getattr(found, name) for name in cls._fields))
 
 
 @dataclass(frozen=True)
@@ -48,12 +63,11 @@ def arriving(points: Points, slots: Floats) -> Arriving:
     levels = np.stack([top**share for share in np.linspace(0.0, 1.0, _LEVELS)])
     think, wanted = think_s(points), points.load.amount / points.dp
     crowd = _crowd(points, levels[_LEVELS // 2], wanted)
-    cycles = [cycle(points, level, crowd) for level in levels]
-    capacity = np.max([level / (one.seconds + think) for level, one in zip(levels, cycles, strict=True)], axis=0)
+    turn = _turns(points, levels, crowd)
+    capacity = np.max(levels / (turn.seconds + think), axis=0)
     held = np.minimum(wanted, MOST_LOAD * capacity)
-    added = np.stack([_added_s(points, one, held) for one in cycles])
-    spent = np.stack([one.unhindered_s for one in cycles]) + added + think
-    rates = np.maximum.accumulate(levels / spent, axis=0)
+    added = _added_s(points, turn, held)
+    rates = np.maximum.accumulate(levels / (turn.unhindered_s + added + think), axis=0)
     chained = np.minimum(held, MOST_LOAD * rates[-1])
     mean, waiting = in_flight.taking(_ROW_S * len(points))(
         np.ascontiguousarray(levels.T), np.ascontiguousarray(rates.T), chained
@@ -65,6 +79,16 @@ def arriving(points: Points, slots: Floats) -> Arriving:
     return Arriving(active, capacity, waiting / chained * spread, (mean - waiting) / chained - think, crowd)
 
 
+def _turns(points: Points, levels: Floats, crowd: Floats) -> _Turn:
+    """Cycles at every level; of few rows at once, for it is the calls that take the time."""
+    if len(points) > _FEW:
+        found = [_Turn.of(cycle(points, level, crowd)) for level in levels]
+        return _Turn(*map(np.stack, zip(*found, strict=True)))
+    every = np.tile(np.arange(len(points)), len(levels))
+    turn = _Turn.of(cycle(points.take(every), levels.ravel(), crowd[every]))
+    return _Turn(*(values.reshape(levels.shape) for values in turn))
+
+
 def _at(levels: Floats, values: Floats, number: Floats) -> Floats:
     """`values` (`l x n`, at `levels`) at so many requests in flight, `n`."""
     high = np.clip((levels < number).sum(axis=0), 1, len(levels) - 1)[None]
@@ -74,8 +98,8 @@ def _at(levels: Floats, values: Floats, number: Floats) -> Floats:
     return np.asarray(below + (above - below) * share)
 
 
-def _added_s(points: Points, found: Cycle, rate: Floats) -> Floats:
-    """Seconds that a request takes longer than in a cycle, `n`, where prompts delay each other."""
+def _added_s(points: Points, found: _Turn, rate: Floats) -> Floats:
+    """Seconds that a request takes longer than in a cycle, `l x n`, where prompts delay each other."""
     own = np.ceil(1.0 / np.minimum(found.fitting, 1.0)) * found.decode_s + found.each_s
     varied = 1.0 - points.load.alike
     found_s = prompting(rate / points.pp, found.decode_s, found.each_s, found.fitting, varied)
@@ -98,5 +122,5 @@ def _crowd(points: Points, level: Floats, rate: Floats) -> Floats:
 
 def think_s(points: Points) -> Floats:
     """Seconds of a request that the engine's steps do not see, `n`."""
-    added = overheads(points.engine.name)
+    added = points.overheads
     return np.asarray(added.request_s + added.token_s * (points.load.osl - 1.0))

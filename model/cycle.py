@@ -21,16 +21,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from model.convoy import ahead, burst_share, in_step
 from model.load import VARIATION
 from model.ops import StepLoad
 from model.points import Points
 from model.prediction import Floats
-from model.step import step_s
-
-DEFAULT_WAVES = 10.0
-"""Requests sent over requests in flight, where nobody says how many are sent."""
-_PREFILLS_APART = "sglang"
-"""The engine whose steps with prompts hold no sequence that decodes."""
+from model.step import steps_s
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,8 @@ class Cycle:
     `first_s` from a request's first step to its first token, `late_s` before that for the prompts of others, `burst_s`
     the same of requests that all come at once. `seconds` of the cycle, `unhindered_s` of one whose prompts never wait.
     A prompt adds `each_s` to a step, of which `fitting` go into one (below one: the share of one that does). Steps that
-    only decode do `decode` in `decode_s`, mixed ones `mixed` in `mixed_s`.
+    only decode do `decode` in `decode_s`, mixed ones `mixed` in `mixed_s`, for `mixed_share` of the time. The share
+    `in_step` (see `model.convoy`) begins in turns, `first_share` of all in the first.
     """
 
     active: Floats
@@ -56,6 +53,8 @@ class Cycle:
     decode_s: Floats
     mixed_s: Floats
     mixed_share: Floats
+    in_step: Floats
+    first_share: Floats
 
 
 class _Packing(NamedTuple):
@@ -67,31 +66,34 @@ class _Packing(NamedTuple):
     spans: Floats
 
 
-def cycle(points: Points, wanted: Floats, crowd: Floats | float = 1.0) -> Cycle:
-    """One cycle with `wanted` active requests; of those that arrive at random `crowd` are prefilled in one step."""
-    isl, rest = points.computed, points.answer_steps - 1.0
-    whole = np.maximum(np.floor(points.max_num_batched_tokens / isl), 1.0)
-    # without continuous batching a wave is what one step can prefill
-    active = np.where(points.continuous_batching > 0, wanted, np.minimum(wanted, whole))
+def cycle(points: Points, wanted: Floats, crowd: Floats | float = 1.0, again: Floats | float = 0.0) -> Cycle:
+    """One cycle with `wanted` active requests; of those that arrive at random `crowd` are prefilled in one step. The
+    share `again` of each prompt is computed once more."""
+    isl, rest, active = points.computed, points.answer_steps - 1.0, _active(points, wanted)
     # a pipeline splits the active requests into one group per stage
     group = np.maximum(active / points.pp, 1.0)
-    room = prompt_room(points, group)
+    room, burst = prompt_room(points, group), burst_share(points, group * points.pp)
+    alike = in_step(points, group, burst)
     fitting = room / isl
-    pack = _packing(points, group, room, crowd)
-    mixed_steps, steps = group / pack.prompts * pack.each, rest + pack.own
-    decoding = np.minimum(group - pack.prompts, rest * pack.prompts / pack.each)
+    pack = _packing(points, group, burst, alike, room, crowd)
+    mixed_steps = group / pack.prompts * pack.each * (1.0 + again)
+    alone = rest if points.prefills_apart else rest + pack.own
+    steps = alone + ahead(points, group, burst, alike, pack.prompts)
+    beside = np.where(points.prefills_apart, 0.0, 1.0)
+    decoding = np.minimum(group - pack.prompts, rest * pack.prompts / pack.each) * beside
     mixed = mixed_load(points, pack.prompts * isl / pack.each, pack.each, decoding)
     decode = decode_load(points, group)
-    mixed_s, decode_s = step_s(points, mixed), step_s(points, decode)
-    each = np.maximum(mixed_s - decode_s, 0.0) * pack.each / pack.prompts
-    chance, company = _by_chance(points, group, steps, fitting, pack.prompts)
-    late = (np.maximum(mixed_steps - steps, 0.0) + chance) * mixed_s + company * each
-    seconds = mixed_steps * mixed_s + (np.maximum(steps - mixed_steps, 0.0) + chance) * decode_s
+    mixed_s, decode_s = steps_s(points, (mixed, decode))
+    each = np.maximum(mixed_s - decode_s * beside, 0.0) * pack.each / pack.prompts
+    chance, company = _by_chance(points, group, alike, steps, fitting, pack.prompts)
+    behind, decode_steps = _taking_turns(points, mixed_steps, steps)
+    late = (behind + chance) * mixed_s + company * each
+    seconds = mixed_steps * mixed_s + (decode_steps + chance) * decode_s
     return Cycle(
         active=active,
         seconds=seconds,
-        unhindered_s=group * each + steps * decode_s,
-        first_s=pack.spans * mixed_s,
+        unhindered_s=group * each + alone * decode_s,
+        first_s=pack.spans * mixed_s - alike * _fewer(group, pack.prompts) * each,
         late_s=late,
         burst_s=(mixed_steps + pack.each) / 2.0 * mixed_s,
         each_s=each,
@@ -101,7 +103,25 @@ def cycle(points: Points, wanted: Floats, crowd: Floats | float = 1.0) -> Cycle:
         decode_s=decode_s,
         mixed_s=mixed_s,
         mixed_share=mixed_steps * mixed_s / seconds,
+        in_step=alike,
+        first_share=pack.prompts / group,
     )
+
+
+def _taking_turns(points: Points, mixed_steps: Floats, steps: Floats) -> tuple[Floats, Floats]:
+    """Steps that prompts wait because they cannot keep up, and steps of a cycle that only decode; both `n`.
+
+    Where prompts have steps of their own, those come between any two that decode, as many as it takes.
+    """
+    if points.prefills_apart:
+        return np.maximum(mixed_steps / np.maximum(steps, 1.0) - 1.0, 0.0) / 2.0, steps
+    return np.maximum(mixed_steps - steps, 0.0), np.maximum(steps - mixed_steps, 0.0)
+
+
+def _active(points: Points, wanted: Floats) -> Floats:
+    """Requests that are served at once, `n`: without continuous batching a wave is what one step can prefill."""
+    whole = np.maximum(np.floor(points.max_num_batched_tokens / points.computed), 1.0)
+    return np.where(points.continuous_batching > 0, wanted, np.minimum(wanted, whole))
 
 
 def prompt_room(points: Points, group: Floats) -> Floats:
@@ -118,32 +138,17 @@ def prompt_room(points: Points, group: Floats) -> Floats:
 
 def _budget_share(points: Points) -> Floats:
     """Tokens of a step's budget that a sequence takes which decodes, `n`."""
-    return np.zeros(len(points)) if points.engine.name == _PREFILLS_APART else _verified(points)
+    return np.zeros(len(points)) if points.prefills_apart else _verified(points)
 
 
-def burst_share(points: Points, in_flight: Floats) -> Floats:
-    """Share of requests that arrive in the burst at the start of a closed loop or batch, `n`; 0 where at a rate."""
-    load = points.load
-    requests = np.where(np.isfinite(load.requests), load.requests / points.dp, DEFAULT_WAVES * in_flight)
-    share = np.minimum(in_flight / np.maximum(requests, 1.0), 1.0)
-    return np.where(load.is_batch, 1.0, np.where(load.is_open, 0.0, share))
-
-
-def _alike(points: Points) -> Floats:
-    """1 where requests stay together, 0 where they come apart, `n`."""
-    load = points.load
-    together = load.is_batch | (points.continuous_batching <= 0)
-    return np.where(together, 1.0, np.where(load.is_open, 0.0, load.alike))
-
-
-def _packing(points: Points, group: Floats, room: Floats, crowd: Floats | float) -> _Packing:
-    isl, alike, chunked = points.computed, _alike(points), points.chunked_prefill > 0
+def _packing(
+    points: Points, group: Floats, burst: Floats, alike: Floats, room: Floats, crowd: Floats | float
+) -> _Packing:
+    isl, chunked = points.computed, points.chunked_prefill > 0
     most, share = np.maximum(room / isl, 1.0), _budget_share(points)
     whole = np.maximum(np.floor((room - share) / np.maximum(isl - share, 1.0)), 1.0)
     # steps of a round while prompts are one behind the other, and apart; half of the way there on average
-    apart_by = (group / np.minimum(whole, most) - group / most) * np.maximum(
-        burst_share(points, group * points.pp), 1e-9
-    )
+    apart_by = (group / np.minimum(whole, most) - group / most) * np.maximum(burst, 1e-9)
     dense = np.where(apart_by < 1.0, apart_by / 2.0, 1.0 - 0.5 / np.maximum(apart_by, 1.0)) * alike * chunked
     together = np.minimum(whole + dense * np.maximum(most - whole, 0.0), group)
     met = group / points.answer_steps
@@ -158,17 +163,25 @@ def _packing(points: Points, group: Floats, room: Floats, crowd: Floats | float)
     return _Packing(prompts, each, own, np.where(room > isl, 1.0 + dense / most, own))
 
 
-def _by_chance(points: Points, group: Floats, steps: Floats, fitting: Floats, prompts: Floats) -> tuple[Floats, Floats]:
+def _fewer(group: Floats, prompts: Floats) -> Floats:
+    """How many fewer than `prompts` begin with a prompt on average, as the last of a `group` are what is left; `n`."""
+    rest = group % prompts
+    return np.asarray(rest * (prompts - rest) / group)
+
+
+def _by_chance(
+    points: Points, group: Floats, alike: Floats, steps: Floats, fitting: Floats, prompts: Floats
+) -> tuple[Floats, Floats]:
     """Of a closed loop of varying lengths: steps that a prompt waits because others came by chance before it, and
     prompts beyond `prompts` that it meets in its step; both `n`."""
-    varied = np.where(points.load.is_open, 0.0, 1.0 - _alike(points)) * (1.0 - 1.0 / group)
+    varied = np.where(points.load.is_open, 0.0, 1.0 - alike) * (1.0 - 1.0 / group)
     wide = np.maximum(fitting, 1.0)
     one = 1.0 / np.where(points.chunked_prefill > 0, fitting, np.floor(wide))
     behind = np.abs(group * one - steps)
-    spread = (1.0 + VARIATION**2) / 2.0 * np.minimum(group * one / steps, 1.0) ** (2.0 * wide)
+    spread = (1.0 + VARIATION**2) / 2.0 * np.minimum(group * one / np.maximum(steps, 1.0), 1.0) ** (2.0 * wide)
     chance = (np.sqrt(behind**2 + 4.0 * spread * steps * one * varied) - behind) / 2.0
     met = np.minimum(1.0 + group / points.answer_steps * (1.0 - 1.0 / group), wide)
-    return chance, np.maximum(met - prompts, 0.0) * varied
+    return chance * (not points.prefills_apart), np.maximum(met - prompts, 0.0) * varied
 
 
 def mixed_load(points: Points, prefill: Floats, own: Floats, decoding: Floats) -> StepLoad:
@@ -193,4 +206,4 @@ def _verified(points: Points) -> Floats:
 
 
 def _mean_kv(points: Points) -> Floats:
-    return points.load.isl + points.load.osl / 2.0
+    return points.load.isl + points.generated

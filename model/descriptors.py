@@ -15,7 +15,7 @@ from model.ops import StepLoad
 from model.points import Points
 from model.prediction import Floats
 from model.serving import Serving
-from model.step import Step, step_s
+from model.step import Step, steps_s
 
 LENGTHS = np.array([2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0, 2.0, 2.0, 0.5, 0.5])
 """The first columns of the descriptors say where a row lies within its group (see `_place`); at these distances, one
@@ -24,6 +24,8 @@ PLACE_ROLES = frozenset({"tp", "pp", "dp", "weight_dtype", "max_num_seqs", "max_
 """The parameters that a place follows."""
 ROOM_ROLES = frozenset({"memory_fraction", "kv_dtype"})
 """Parameters that act by the room for sequences alone, which the analytic answer accounts for."""
+PROMPT = 0
+"""Column of log(tokens of a prompt)."""
 IS_OPEN = 9
 """Column that is 1 where requests arrive at a rate of their own."""
 WAITING, ROOF_WAITING, ROOF_DECODING = range(len(LENGTHS), len(LENGTHS) + 3)
@@ -46,9 +48,9 @@ def version_number(version: object) -> float:
 def describe(points: Points, answer: Serving, version: float = 0.0) -> Floats:
     """Descriptors of n rows served by one version (see `version_number`), `n x d`; d is the same for every context."""
     one, several = np.ones(len(points)), np.maximum(points.max_num_batched_tokens / points.computed, 1.0)
-    alone, together = _prompt_s(points, one), _prompt_s(points, several)
-    roof = replace(points, tables=None)
-    roof_alone, roof_decode = _prompt_s(roof, one), _decode_s(roof, answer.active)
+    prompt, crowd = _prompts(points, one), _prompts(points, several)
+    alone, crowd_s = steps_s(points, (prompt, crowd))
+    roof_alone, roof_decode = steps_s(replace(points, tables=None), (prompt, _decoding(points, answer.active)))
     waits = np.where(points.load.is_open, 0.0, np.log(answer.metrics["ttft_s"] / np.stack([alone, roof_alone])))
     columns = [
         *_place(points),
@@ -56,7 +58,7 @@ def describe(points: Points, answer: Serving, version: float = 0.0) -> Floats:
         np.log(answer.metrics["tpot_s"] / roof_decode),
         np.log(roof_alone),
         np.log(roof_decode),
-        *_times(points, answer, alone, together),
+        *_times(points, answer, alone, crowd_s / several),
         *_shares(answer.decode),
         *_shares(answer.mixed),
         *_config(points, answer),
@@ -69,21 +71,23 @@ def describe(points: Points, answer: Serving, version: float = 0.0) -> Floats:
     return found
 
 
-def _prompt_s(points: Points, prompts: Floats) -> Floats:
-    """Seconds to prefill each of so many prompts that share a step with nothing else, `n`."""
+def _prompts(points: Points, prompts: Floats) -> StepLoad:
+    """Steps of so many whole prompts, `n`, and nothing else."""
     nothing, isl = np.zeros(len(points)), points.computed
-    return step_s(points, StepLoad(isl * prompts, isl / 2.0, prompts, nothing, nothing, isl)) / prompts
+    return StepLoad(isl * prompts, isl / 2.0, prompts, nothing, nothing, isl)
 
 
-def _decode_s(points: Points, sequences: Floats) -> Floats:
+def _decoding(points: Points, sequences: Floats) -> StepLoad:
     nothing, kv = np.zeros(len(points)), points.load.isl + points.load.osl / 2.0
-    return step_s(points, StepLoad(nothing, nothing, nothing, nothing, sequences / points.pp, kv))
+    return StepLoad(nothing, nothing, nothing, nothing, sequences / points.pp, kv)
 
 
 def _place(points: Points) -> list[Floats]:
     load = points.load
     sizes = (load.isl, load.osl, load.amount, points.tp, points.pp, points.dp, points.layer_bytes)
-    limits = (points.max_num_seqs, points.max_num_batched_tokens)
+    # more slots than requests are as good as one for each
+    taken = np.where(load.is_open, points.max_num_seqs, np.minimum(points.max_num_seqs, load.amount / points.dp))
+    limits = (np.maximum(taken, 1.0), points.max_num_batched_tokens)
     return [
         *map(np.log, sizes),
         *map(np.log, limits),

@@ -28,6 +28,8 @@ _GGUF_BITS = {
     "q4_1": 5.0, "q4_0": 4.5, "q4_k_m": 4.89, "q4_k_s": 4.67, "q4_k": 4.5, "q3_k_l": 4.43, "q3_k_m": 4.0,
     "q3_k_s": 3.64, "q3_k": 3.4375, "q2_k": 3.16, "iq4_nl": 4.5, "iq4_xs": 4.46,
 }  # fmt: skip
+GGUF_BLOCKS = frozenset(_GGUF_BITS)
+"""Formats that only files of llama.cpp are in."""
 _ALL = (
     Dtype("fp32", 4.0, ("fp32",)),
     Dtype("bf16", 2.0, _HALF),
@@ -52,7 +54,7 @@ _ALIASES = {
     "compressed-tensors": "fp8", "w8a8_fp8": "fp8", "w8a8": "int8", "w8a8_int8": "int8", "smoothquant": "int8",
     "awq": "int4", "gptq": "int4", "awq_marlin": "int4", "gptq_marlin": "int4", "bitsandbytes": "int4",
     "w4a16": "int4", "w4a16_awq": "int4", "auto-round": "int4", "modelopt_fp4": "nvfp4", "fp4": "nvfp4",
-    "w4afp8": "int4_fp8",
+    "w4afp8": "int4_fp8", "fp4_e2m1": "mxfp4",
 }  # fmt: skip
 DTYPES: Mapping[str, Dtype] = {dtype.name: dtype for dtype in _ALL}
 

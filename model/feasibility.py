@@ -18,7 +18,7 @@ def feasibility(points: Points, found: Memory) -> tuple[Bools, Mapping[int, str]
     """Which of n configs can serve their load, `n`, and for each other row why not, in one sentence with the sizes."""
     checks = (
         *_refusals(points),
-        (_longest(points) < points.load.isl + points.load.osl, _says_too_long),
+        (longest(points) < points.load.isl + points.load.osl, _says_too_long),
         (~found.feasible, _says_memory),
     )
     feasible = np.ones(len(points), bool)
@@ -35,7 +35,7 @@ def why_not_started(points: Points, found: Memory, row: int) -> str | None:
 
 
 def _refusals(points: Points) -> tuple[_Check, ...]:
-    return (*_divisions(points), (_starved(points), _says_starved))
+    return (*_divisions(points), (_starved(points), _says_starved), (_stretched(points), _says_stretched))
 
 
 def _divisions(points: Points) -> tuple[_Check, ...]:
@@ -54,10 +54,31 @@ def _starved(points: Points) -> Bools:
     return np.asarray((points.engine.name == "vllm") & (points.max_num_batched_tokens < points.max_num_seqs))
 
 
-def _longest(points: Points) -> Floats:
-    """Most tokens of one sequence, `n`; inf where the engine is not told. llama.cpp divides them among its slots."""
+def _positions(points: Points) -> float:
+    """Positions that the engine lets no sequence exceed; inf where they are not known. llama.cpp only warns."""
+    if points.engine.name == RESERVES_SLOTS or not points.architecture.max_positions:
+        return np.inf
+    return float(points.architecture.max_positions)
+
+
+def _stretched(points: Points) -> Bools:
+    """Engines refuse to start where they are told of longer sequences than the model has positions for."""
+    return np.asarray(points.max_model_len > _positions(points))
+
+
+def longest(points: Points) -> Floats:
+    """Most tokens of one sequence, `n`: as the engine is told, else the model's; inf where neither is known. llama.cpp
+    divides them among its slots."""
     share = points.max_num_seqs if points.engine.name == RESERVES_SLOTS else 1.0
-    return np.where(points.max_model_len > 0, np.floor(points.max_model_len / share), np.inf)
+    return np.where(points.max_model_len > 0, np.floor(points.max_model_len / share), _positions(points))
+
+
+def says_longest(points: Points, row: int) -> str:
+    """How much one sequence of a row holds, and what says so."""
+    most, model = longest(points)[row], points.architecture.name
+    if points.max_model_len[row] > 0:
+        return f"a sequence of this config holds at most {most:.0f}"
+    return f"{model} has {most:.0f} positions"
 
 
 def _says_undivided(points: Points, _found: Memory, row: int) -> str:
@@ -85,9 +106,17 @@ def _says_starved(points: Points, _found: Memory, row: int) -> str:
     return f"max_num_batched_tokens {tokens:.0f} is less than max_num_seqs {sequences:.0f}: vLLM refuses to start"
 
 
+def _says_stretched(points: Points, _found: Memory, row: int) -> str:
+    parameters = points.engine.parameters.values()
+    name = next((parameter.name for parameter in parameters if parameter.role == "max_model_len"), "max_model_len")
+    model, asked = points.architecture.name, points.max_model_len[row]
+    what = f"{name} {asked:.0f} is more than the {_positions(points):.0f} positions of {model}"
+    return f"{what}: the engine refuses to start unless its environment allows it"
+
+
 def _says_too_long(points: Points, _found: Memory, row: int) -> str:
     need = points.load.isl[row] + points.load.osl[row]
-    return f"a request has {need:.0f} tokens, a sequence of this config holds at most {_longest(points)[row]:.0f}"
+    return f"a request has {need:.0f} tokens, {says_longest(points, row)}"
 
 
 def _says_memory(points: Points, found: Memory, row: int) -> str:

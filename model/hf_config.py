@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from model.parts import ATTENTION, DENSE_MLP, EXPERTS, LINEAR_ATTENTION, SHARED_EXPERTS
+from model.positions import max_positions
 from model.quantised import weight_formats
 from perfdb.errors import ModelError
 
@@ -25,7 +26,6 @@ _INTERMEDIATE = ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim", "
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 _TOP_K = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k")
 _EXPERT_WIDTH = ("moe_intermediate_size", "expert_intermediate_size", "intermediate_size")
-_POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "seq_length")
 # These families have two matrices in the MLP, an inner width of 4·h unless told, and share the embedding.
 _TWO_MATRICES = frozenset({"gpt2", "gptj", "gpt_neox", "gpt_bigcode", "opt", "bloom", "falcon", "phi", "starcoder2"})
 _TIED_UNLESS_TOLD = frozenset({"gpt2", "opt", "bloom", "falcon", "gemma", "gemma2", "gemma3", "gemma3_text"})
@@ -73,7 +73,7 @@ def architecture_fields(config: Config, where: str) -> dict[str, Any]:
         vocab=_need(text, ("vocab_size",), where),
         gated=gated,
         tied=bool(text.get("tie_word_embeddings", family in _TIED_UNLESS_TOLD)),
-        max_positions=_integer(_first(text, _POSITIONS), _POSITIONS[0], where) or 0,
+        max_positions=max_positions(text, where),
         dtype=number_format,
         formats=formats,
         **moe,

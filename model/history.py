@@ -20,7 +20,7 @@ from model.architecture import Architecture, resolve_model
 from model.derived import mean_over_median
 from model.descriptors import describe, version_number
 from model.knobs import points_of
-from model.load import ARRIVALS, Load
+from model.load import ARRIVALS, Load, variety
 from model.memory import memory
 from model.points import Points
 from model.prediction import Floats
@@ -30,7 +30,6 @@ from perfdb.errors import ServecastError, UnknownNameError
 from perfdb.facts.engines import EngineFacts, engine
 from perfdb.facts.models import canonical_model
 from perfdb.facts.platforms import platform
-from perfdb.lengths import is_fixed
 from perfdb.records import Arrival, Grid, Origin, Outcome
 
 Ints = npt.NDArray[np.int64]
@@ -51,13 +50,18 @@ _USABLE_ORIGINS = {None, "", Origin.MEASURED.value, Origin.DERIVED.value}
 @dataclass(frozen=True)
 class Training:
     """m usable rows: `rows` their places in the database's answer, `group` numbers (`m`), `features` `m x d`,
-    `residual[family]` log(measured / analytic), NaN where not measured; `skipped` reason -> rows left out."""
+    `residual[family]` log(measured / analytic), NaN where not measured; `analytic` seconds of the same, and `sequences`
+    that decode in a step, NaN where tokens are drafted (`m`); `of_tables` whether any of the platform's kernels were
+    measured (`m`); `skipped` reason -> rows left out."""
 
     rows: Ints
     group: Ints
     groups: tuple[Group, ...]
     features: Floats
     residual: Mapping[str, Floats]
+    analytic: Mapping[str, Floats]
+    sequences: Floats
+    of_tables: npt.NDArray[np.bool_]
     skipped: Mapping[str, int]
 
 
@@ -105,10 +109,10 @@ def loads(history: Columns) -> tuple[Load, npt.NDArray[np.bool_]]:
     valid = (codes >= 0) & (isl > 0) & (osl > 0) & (amount > 0)
     requests = numbers(history, "requests", n)
     lengths = column(history, "lengths", n)
-    alike = np.array([0.5 if text is None else float(is_fixed(str(text))) for text in lengths])
+    alike, deviation = np.array([variety(None if text is None else str(text)) for text in lengths]).reshape(-1, 2).T
     safe = [np.where(valid, values, 1.0) for values in (isl, osl, amount)]
     known = np.where(np.isfinite(requests) & (requests > 0), requests, np.inf)
-    return Load(safe[0], safe[1], np.where(valid, codes, 0), safe[2], known, alike), valid
+    return Load(safe[0], safe[1], np.where(valid, codes, 0), safe[2], known, alike, deviation), valid
 
 
 def measured(history: Columns, name: str, rows: Ints) -> Floats:
@@ -188,7 +192,7 @@ def _skip(skipped: dict[str, int], error: ServecastError, rows: int) -> None:
 def _resolver(key: tuple[Any, ...], local: Architecture | None, shelf: Shelf) -> Resolver:
     model, place, served_by, version, devices = key
     architecture = local if local is not None and model == local.name else resolve_model(str(model))
-    hardware, facts = platform(str(place)), engine_facts(str(served_by))
+    hardware, facts = platform(str(place)), engine_facts(str(served_by)).at(version)
     tables = shelf.of(hardware, facts.name, version)
     return partial(points_of, architecture, hardware, facts, int(devices), tables=tables)
 
@@ -228,32 +232,42 @@ def groups_of(points: Points) -> tuple[list[Group], Ints]:
 def _assemble(
     history: Columns, parts: list[tuple[tuple[Any, ...], Ints, Points]], skipped: Mapping[str, int]
 ) -> Training:
+    none, nothing = np.zeros(0), dict.fromkeys(FAMILIES, np.zeros(0))
+    if not parts:
+        return Training(
+            none.astype(int), none.astype(int), (), np.zeros((0, 0)), nothing, nothing, none, none > 0, skipped
+        )
     groups: dict[Group, int] = {}
-    rows, group, features = [], [], []
-    residual: dict[str, list[Floats]] = {name: [] for name in FAMILIES}
-    for key, members, points in parts:
-        room = memory(points).room
-        answer = serve(points, room)
-        unqueued = without_slot_waits(points, room)
-        served = answer if unqueued is points else serve(unqueued, room)
-        names, place = groups_of(points)
-        numbers_of = np.array([groups.setdefault(name, len(groups)) for name in names])
-        rows.append(members)
-        group.append(numbers_of[place])
-        features.append(describe(unqueued, served, version_number(key[3])))
-        found = residuals(history, members, points, answer.metrics)
-        for name in FAMILIES:
-            residual[name].append(found[name])
-    if not rows:
-        empty = np.zeros(0, np.int64)
-        return Training(empty, empty, (), np.zeros((0, 0)), {name: np.zeros(0) for name in FAMILIES}, skipped)
+    taught = [_taught_by(history, rows, points, key[3], groups) for key, rows, points in parts]
+    names = ("rows", "group", "features", "sequences", "of_tables")
+    rows, group, features, sequences, of_tables = (
+        np.concatenate([getattr(part, name) for part in taught]) for name in names
+    )
+    residual, analytic = (
+        {family: np.concatenate([getattr(part, name)[family] for part in taught]) for family in FAMILIES}
+        for name in ("residual", "analytic")
+    )
+    return Training(rows, group, tuple(groups), features, residual, analytic, sequences, of_tables, skipped)
+
+
+def _taught_by(history: Columns, rows: Ints, points: Points, version: object, groups: dict[Group, int]) -> Training:
+    """What the given rows of one context teach; groups that are new get the next number."""
+    room = memory(points).room
+    answer = serve(points, room)
+    unqueued = without_slot_waits(points, room)
+    served = answer if unqueued is points else serve(unqueued, room)
+    names, place = groups_of(points)
+    numbers_of = np.array([groups.setdefault(name, len(groups)) for name in names])
     return Training(
-        np.concatenate(rows),
-        np.concatenate(group),
-        tuple(groups),
-        np.concatenate(features),
-        {name: np.concatenate(values) for name, values in residual.items()},
-        skipped,
+        rows,
+        numbers_of[place],
+        tuple(names),
+        describe(unqueued, served, version_number(version)),
+        residuals(history, rows, points, answer.metrics),
+        {name: answer.metrics[name] for name in FAMILIES},
+        np.where(points.draft_tokens > 0, np.nan, answer.active / points.pp),
+        np.full(len(rows), points.tables is not None and bool(points.tables.sets)),
+        {},
     )
 
 

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from model.architecture import Architecture
-from model.dtypes import Dtype, dtype, peak_flops
+from model.formats import Roles, in_formats
 from model.load import Load
-from model.missing import is_missing
+from model.missing import missing_in
 from model.parallelism import share_experts
 from model.points import Points
 from model.prediction import Bools, Floats
-from perfdb.errors import InputError, UnknownNameError
+from perfdb.errors import InputError
 from perfdb.facts.engines import EngineFacts
 from perfdb.facts.local import usable_cores
 from perfdb.facts.platforms import PlatformFacts
@@ -57,6 +57,10 @@ _NUMERIC_DEFAULTS: Mapping[str, float] = {
     "continuous_batching": 1.0,
 }
 _SWITCH: Mapping[str, float] = {"true": 1.0, "on": 1.0, "false": 0.0, "off": 0.0}
+_SWITCHES = frozenset(
+    {"expert_parallel", "dp_attention", "eager", "async_scheduling", "prefix_caching", "no_prefix_caching",
+     "chunked_prefill", "continuous_batching"}
+)  # fmt: skip
 _WORDS: Mapping[str, Mapping[str, float]] = {
     "all_to_all": {
         **dict.fromkeys(("none", "naive", "allgather_reducescatter"), 0.0),
@@ -76,15 +80,12 @@ _RANGES: Mapping[str, tuple[float, float]] = {
 }
 ROLES = frozenset({*_NUMERIC_DEFAULTS, "weight_dtype", "kv_dtype"})
 """Words for parameters that `points_of` reads; others change no step that the closed form times."""
-Roles = dict[str, tuple[npt.NDArray[Any] | None, Any]]
 _ANY_ENGINE: Mapping[str, str] = {
     "precision": "weight_dtype",
     "moe_ep_size": "ep",
     "attention_dp_size": "attention_dp",
 }
 """What collections of runs call a parameter of every engine, and its role."""
-_SCALED_BY_BLOCK: Mapping[str, str] = {"fp8": "fp8_block", "fp4": "mxfp4"}
-"""What a format asked for means where the checkpoint is in it already: nothing is scaled anew."""
 _COUNTS = ("tp", "pp", "dp", "ep", "max_num_seqs", "max_num_batched_tokens", "prefill_chunk", "block_size")
 
 
@@ -121,7 +122,7 @@ def points_of(
         # half of the cores already draw about all of a socket's bandwidth
         bandwidth=platform.bandwidth_bytes_s * np.minimum(1.0, 2.0 * share),
         tables=tables,
-        **{**numbers, **_in_formats(roles, share, engine, platform, architecture)},
+        **{**numbers, **in_formats(roles, share, engine, platform, architecture)},
     )
 
 
@@ -130,6 +131,7 @@ def _resolved(
 ) -> dict[str, Floats]:
     """The number of every role, `n`, in the model's words and within its range."""
     numbers = {role: _numbers(roles, role, default, n) for role, default in _NUMERIC_DEFAULTS.items()}
+    _check_switches(numbers)
     _spread_over(numbers, roles, devices, engine)
     _translate(numbers, engine)
     _bound_slots(numbers, roles, engine)
@@ -139,27 +141,6 @@ def _resolved(
     share_experts(numbers, engine.name, architecture)
     _check(numbers)
     return numbers
-
-
-def _in_formats(
-    roles: Roles, share: Floats, engine: EngineFacts, platform: PlatformFacts, architecture: Architecture
-) -> dict[str, Any]:
-    """What the number formats of weights and KV cache decide, for n rows that use a `share` (`n`) of the device."""
-    weights, weight_row = _formats(roles.get("weight_dtype"), architecture.dtype, len(share))
-    has_scales = np.array([item.name in engine.fp8_cache_of for item in weights])[weight_row]
-    caches, cache_row = _cache_formats(roles.get("kv_dtype"), _half(architecture.dtype), has_scales)
-    sizes = np.array([architecture.bytes_per_weight(item.name) for item in weights])[weight_row]
-    return {
-        "layer_bytes": np.ascontiguousarray(sizes[:, 0]),
-        "head_bytes": np.ascontiguousarray(sizes[:, 1]),
-        "kv_bytes": np.array([item.bytes for item in caches])[cache_row],
-        "gemm_flops": np.array([peak_flops(platform.flops, item) for item in weights])[weight_row] * share,
-        "attention_flops": peak_flops(platform.flops, dtype("bf16")) * share,
-        "weight_names": tuple(item.name for item in weights),
-        "cache_names": tuple(item.name for item in caches),
-        "weight_row": weight_row,
-        "cache_row": cache_row,
-    }
 
 
 def _by_role(engine: EngineFacts, grid: Grid) -> Roles:
@@ -192,7 +173,7 @@ def _number(value: Any, role: str) -> float:
     try:
         return words[value.lower()] if isinstance(value, str) and value.lower() in words else float(value)
     except (TypeError, ValueError):
-        right = ", ".join(words) if role in _WORDS else "a number"
+        right = ", ".join(words) if role in _WORDS else "true or false" if role in _SWITCHES else "a number"
         raise InputError.at(f"parameter for {role}", f"{value!r} is not {_OF_WHAT.get(role, right)}", right) from None
 
 
@@ -213,7 +194,7 @@ def _spread_over(numbers: dict[str, Floats], roles: Roles, devices: int | None, 
 def _silent(roles: Roles, role: str, n: int) -> Bools:
     """Configs that say nothing of a role, `n`."""
     column = roles.get(role, (None, None))[0]
-    return np.ones(n, bool) if column is None else np.array([is_missing(value) for value in column.tolist()], bool)
+    return np.ones(n, bool) if column is None else missing_in(column)
 
 
 def _bound_slots(numbers: dict[str, Floats], roles: Roles, engine: EngineFacts) -> None:
@@ -237,6 +218,13 @@ def _translate(numbers: dict[str, Floats], engine: EngineFacts) -> None:
         numbers["max_num_batched_tokens"] = np.where(whole, most, numbers["max_num_batched_tokens"])
 
 
+def _check_switches(numbers: Mapping[str, Floats]) -> None:
+    for role in sorted(_SWITCHES):
+        wrong = (numbers[role] != 0.0) & (numbers[role] != 1.0)
+        if wrong.any():
+            raise InputError.at(f"parameter for {role}", f"the value {numbers[role][wrong][0]:g}", "true or false")
+
+
 def _check(numbers: Mapping[str, Floats]) -> None:
     for role, (least, most) in _RANGES.items():
         wrong = ~((numbers[role] >= least) & (numbers[role] <= most))
@@ -254,42 +242,6 @@ def _check(numbers: Mapping[str, Floats]) -> None:
     wrong = ~((share > 0) & (share <= 1))
     if wrong.any():
         raise InputError.at("parameter for memory_fraction", f"the value {share[wrong][0]:g}", "above 0, at most 1")
-
-
-def _half(number_format: str) -> str:
-    return "fp32" if number_format == "fp32" else "bf16"
-
-
-def _formats(
-    found: tuple[npt.NDArray[Any] | None, Any] | None, own: str, n: int
-) -> tuple[list[Dtype], npt.NDArray[np.int64]]:
-    """The distinct formats and each row's index into them. "auto" and None: the checkpoint's own."""
-    column, default = found or (None, None)
-    names = [default] * n if column is None else column.tolist()
-    distinct = {name: index for index, name in enumerate(dict.fromkeys(names))}
-    formats = [_format(default if name is None else name, own) for name in distinct]
-    return formats, np.array([distinct[name] for name in names], np.int64)
-
-
-def _cache_formats(
-    found: tuple[npt.NDArray[Any] | None, Any] | None, own: str, has_scales: Bools
-) -> tuple[list[Dtype], npt.NDArray[np.int64]]:
-    """As `_formats`; but "auto" is fp8 where the checkpoint has scales for it (`has_scales`, `n`)."""
-    formats, rows = _formats(found, own, len(has_scales))
-    if not has_scales.any():
-        return formats, rows
-    scaled, _ = _formats(found, "fp8", len(has_scales))
-    if has_scales.all():
-        return scaled, rows
-    return [*formats, *scaled], np.where(has_scales, rows + len(formats), rows)
-
-
-def _format(name: Any, own: str) -> Dtype:
-    if name is None or name in {"auto", "none", ""}:
-        return dtype(own)
-    if not isinstance(name, str):
-        raise UnknownNameError.of("number format", str(name), ())
-    return dtype(own) if own == _SCALED_BY_BLOCK.get(name.strip().lower()) else dtype(name)
 
 
 def _thread_share(platform: PlatformFacts, threads: Floats) -> Floats:

@@ -3,7 +3,8 @@
     error = c + s(place) + noise        c ~ (0, between²), s smooth with (0, within²·(1 − ν)), noise (0, within²·ν)
 
 With one row it is a shrunk offset, with some it follows lengths and load. Variances are those of all groups, so nothing
-is fitted to the few rows themselves. Sources: Rasmussen and Williams 2006, chapters 2 and 5.4.2 (leave-one-out).
+is fitted to the few rows themselves; but a row that the others of its group do not bear out counts as one that is so
+much more noisy, and says little of them. Sources: Rasmussen and Williams 2006, chapters 2 and 5.4.2 (leave-one-out).
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ NOISE_SHARE = 0.15
 """ν: which share of the variance within a group no other row of it tells."""
 MOST_ROWS = 200
 _CHUNK = 8192
+_BORNE_OUT = 3.0
+"""At so many standard deviations from what the others tell of it a row begins to count as noisy."""
+_ROUNDS = 6
 _STRENGTH = 3.0
 _WITHIN_SD = 0.25
 
@@ -86,8 +90,18 @@ class Kriging:
 
     @cached_property
     def _inverse(self) -> Floats:
-        own = self._covariance(self.places) + self._noise * np.eye(len(self.errors))
-        return np.asarray(np.linalg.inv(own))
+        """Of the rows' covariance, `k x k`. Who is noisy, and whose neighbours only look so, takes some rounds."""
+        own, from_mean = self._covariance(self.places), self.errors - self.spread.overall
+        noise = np.full(len(self.errors), self._noise)
+        inverse = np.linalg.inv(own + np.diag(noise))
+        for _ in range(_ROUNDS):
+            promised = 1.0 / np.diag(inverse)
+            left_out = (inverse @ from_mean) * promised
+            before, noise = noise, np.maximum(self._noise, (left_out / _BORNE_OUT) ** 2 - (promised - noise))
+            if np.array_equal(noise, before):
+                break
+            inverse = np.linalg.inv(own + np.diag(noise))
+        return np.asarray(inverse)
 
     def _covariance(self, places: Floats) -> Floats:
         """Between n places and the group's rows, `n x k`, without noise."""

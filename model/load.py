@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from model.prediction import Bools, Floats
 from perfdb.errors import InputError
-from perfdb.lengths import is_fixed
+from perfdb.lengths import Lengths, is_fixed
 from perfdb.records import Arrival, Workload
 
 ARRIVALS = tuple(Arrival)
@@ -25,7 +25,8 @@ class Load:
 
     `amount` is the concurrency, the static batch or the request rate (1/s), whichever `arrival` (index into
     `tuple(Arrival)`) takes; `requests` how many are sent in all, inf where unknown; `alike` is 1 where all requests
-    have the same lengths, 0 where they vary, 0.5 where it is not known.
+    have the same lengths, 0 where they vary, 0.5 where it is not known; `deviation` is the standard deviation of the
+    tokens of an answer, nan where it is not known.
     """
 
     isl: Floats
@@ -34,6 +35,7 @@ class Load:
     amount: Floats
     requests: Floats
     alike: Floats
+    deviation: Floats
 
     @cached_property
     def is_batch(self) -> Bools:
@@ -57,8 +59,19 @@ def load_of(workload: Workload, n: int) -> Load:
     Raises:
         InputError: the lengths or the load are missing or not positive.
     """
-    isl, osl, arrival, amount, requests, alike = (np.full(n, value) for value in _one_load(workload))
-    return Load(isl, osl, arrival.astype(np.int64), amount, requests, alike)
+    isl, osl, arrival, *others = (np.full(n, value) for value in _one_load(workload))
+    return Load(isl, osl, arrival.astype(np.int64), *others)
+
+
+@lru_cache(maxsize=4096)
+def variety(notation: str | None) -> tuple[float, float]:
+    """`alike` and `deviation` of a `Load` with lengths in a notation, which may be read elsewhere: inf where it is."""
+    if notation is None:
+        return 0.5, np.nan
+    try:
+        return float(is_fixed(notation)), Lengths.parse(notation).deviation
+    except InputError:
+        return 0.0, np.inf
 
 
 def _one_load(workload: Workload) -> tuple[float, ...]:
@@ -66,9 +79,9 @@ def _one_load(workload: Workload) -> tuple[float, ...]:
     for name, value in (("isl", workload.isl), ("osl", workload.osl), (f"load ({arrival.value})", amount)):
         if value is None or not value > 0:
             raise InputError.at("workload", f"{name} is {value}", "a number above zero")
-    alike = 0.5 if workload.lengths is None else float(is_fixed(workload.lengths))
     requests = float(workload.requests) if workload.requests else np.inf
-    return float(workload.isl or 0), float(workload.osl or 0), ARRIVALS.index(arrival), amount or 0.0, requests, alike
+    isl, osl = float(workload.isl or 0), float(workload.osl or 0)
+    return isl, osl, ARRIVALS.index(arrival), amount or 0.0, requests, *variety(workload.lengths)
 
 
 def _amount(workload: Workload) -> tuple[Arrival, float | None]:

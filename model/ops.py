@@ -6,7 +6,7 @@ divides heads and widths; a mixture of experts reads E·(1 − (1 − k/E)^T) of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -48,6 +48,18 @@ class StepLoad:
     decode: Floats
     kv: Floats
     per_decode: Floats | float = 1.0
+
+    @classmethod
+    def stacked(cls, loads: Sequence[StepLoad]) -> StepLoad:
+        """k kinds of steps of each row as one: arrays `k x n`."""
+        *columns, _ = zip(*(vars(load).values() for load in loads), strict=True)
+        per_decode = [np.broadcast_to(load.per_decode, load.prefill.shape) for load in loads]
+        return cls(*map(np.array, [*columns, per_decode]))
+
+    @property
+    def flat(self) -> StepLoad:
+        """Several kinds of steps as rows below each other, `k * n`."""
+        return StepLoad(*(np.ravel(values) for values in vars(self).values()))
 
     @property
     def tokens(self) -> Floats:

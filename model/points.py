@@ -13,6 +13,7 @@ from model.architecture import Architecture
 from model.dtypes import dtype, peak_flops
 from model.load import Load
 from model.prediction import Floats
+from model.steps.overheads import Overheads, overheads
 from perfdb.facts.engines import EngineFacts
 from perfdb.facts.platforms import PlatformFacts
 
@@ -30,7 +31,7 @@ class Points:
     runs; `draft_tokens` are drafted a step by `draft_layers` layers, each
     accepted with probability `acceptance`; `reused` tokens of a prompt are found in the prefix cache.
     `weight_row` and `cache_row` are places in `weight_names` and `cache_names`, the number formats of the rows;
-    `tables` are measured operations, if there are any.
+    `tables` are measured operations, if there are any; `fitted_overheads` what real runs tell of the engine's.
     `layer_bytes` (the mean of all parts) and `head_bytes` are bytes per weight, `kv_bytes` bytes per element of the KV
     cache, `gemm_flops` and `attention_flops` peak FLOP/s of one device in the formats used, `bandwidth` its bytes/s.
     """
@@ -72,6 +73,7 @@ class Points:
     weight_row: npt.NDArray[np.int64]
     cache_row: npt.NDArray[np.int64]
     tables: Tables | None = None
+    fitted_overheads: Overheads | None = None
 
     def __len__(self) -> int:
         return len(self.tp)
@@ -110,6 +112,11 @@ class Points:
         return {}
 
     @cached_property
+    def overheads(self) -> Overheads:
+        """What the engine adds to kernels and requests: fitted to real runs, or its priors."""
+        return self.fitted_overheads or overheads(self.engine.name)
+
+    @cached_property
     def computed(self) -> Floats:
         """Tokens of a prompt that are computed: all but those found in the prefix cache."""
         return self.load.isl - self.reused
@@ -125,6 +132,39 @@ class Points:
     def answer_steps(self) -> Floats:
         """Steps in which a request's answer is made."""
         return 1.0 + (self.load.osl - 1.0) / self.emitted
+
+    @cached_property
+    def answer_deviation(self) -> Floats:
+        """Standard deviation of these steps, as far as the lengths are known: of tokens of an answer, and of a step.
+
+        A renewal process of steps that bring e tokens each with variance v takes n/e steps for n tokens, with variance
+        n·v/e³ (Cox, Renewal Theory, 1962, 3.3). A step brings j tokens or more with probability a^(j − 1), j ≤ k + 1.
+        """
+        lengths = np.nan_to_num(self.load.deviation, posinf=np.inf)
+        if not self.draft_tokens.any():
+            return lengths
+        share, drafted, mean = self.acceptance, self.draft_tokens, self.emitted
+        with np.errstate(invalid="ignore", divide="ignore"):
+            later = share * (1.0 - (drafted + 1.0) * share**drafted + drafted * share ** (drafted + 1.0))
+            variance = np.where(share < 1.0, mean + 2.0 * later / (1.0 - share) ** 2 - mean**2, 0.0)
+        steps = np.maximum(self.load.osl - 1.0, 0.0) * np.maximum(variance, 0.0) / mean**3
+        return np.asarray(np.sqrt((lengths / mean) ** 2 + steps))
+
+    @cached_property
+    def generated(self) -> Floats:
+        """Tokens that a running request has generated so far: half of its own, and longer answers run for longer."""
+        osl, deviation = self.load.osl, np.nan_to_num(self.load.deviation, posinf=0.0)
+        return np.asarray((osl + deviation**2 / osl) / 2.0)
+
+    @property
+    def prefills_apart(self) -> bool:
+        """Whether steps with prompts hold none that decodes, and come first: SGLang's, unless it mixes chunks."""
+        return self.engine.name == "sglang"
+
+    @cached_property
+    def decided_ahead(self) -> Floats:
+        """1 where a step is decided while the one before it runs, else 0; SGLang does it where nothing is drafted."""
+        return np.where(self.draft_tokens > 0, 0.0, 1.0) if self.prefills_apart else self.async_scheduling
 
     @cached_property
     def devices(self) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ from model.points import Points
 from model.prediction import Floats
 from model.serving import Serving, serve, without_slot_waits
 from model.tables.shelf import NO_TABLES, Shelf
+from perfdb.facts.engines import EngineFacts
 from perfdb.facts.platforms import PlatformFacts
 from perfdb.records import Grid, Target, Workload
 
@@ -54,9 +55,14 @@ class Question:
             InputError: a parameter's value cannot be right.
             UnknownNameError: a number format is not known.
         """
-        facts = engine_facts(self.target.engine).at(self.target.engine_version)
+        facts = _engine_at(self.target.engine, self.target.engine_version)
         devices, tables = self.target.devices, self.tables
         return points_of(self.architecture, self.platform, facts, devices, grid, load, tables, self.reused)
+
+
+@lru_cache(maxsize=64)
+def _engine_at(name: str, version: str | None) -> EngineFacts:
+    return engine_facts(name).at(version)
 
 
 @dataclass(frozen=True)

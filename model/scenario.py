@@ -3,7 +3,7 @@ of devices, lengths and arrival process. Config and load may differ."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -53,7 +53,8 @@ class ScenarioIndex:
     history: Columns
 
     @cached_property
-    def _places(self) -> dict[tuple[object, ...], list[int]]:
+    def _places(self) -> dict[tuple[object, ...], dict[float, list[int]]]:
+        """Model, platform, engine, lengths and arrival -> number of devices -> rows."""
         n = size(self.history)
         load = loads(self.history)[0]
         keep = np.flatnonzero(usable(self.history))
@@ -63,24 +64,26 @@ class ScenarioIndex:
         ]
         devices = np.nan_to_num(numbers(self.history, "devices", n)[keep], nan=1.0)
         lengths = [values[keep].tolist() for values in (load.isl, load.osl, load.arrival)]
-        places: dict[tuple[object, ...], list[int]] = {}
-        for row, *key in zip(keep.tolist(), *names, devices.tolist(), *lengths, strict=True):
-            places.setdefault(tuple(key), []).append(row)
+        places: dict[tuple[object, ...], dict[float, list[int]]] = {}
+        for row, count, *key in zip(keep.tolist(), devices.tolist(), *names, *lengths, strict=True):
+            places.setdefault(tuple(key), {}).setdefault(count, []).append(row)
         return places
 
     @cached_property
     def _load(self) -> Load:
         return loads(self.history)[0]
 
+    def places(self, question: Question) -> Mapping[float, Sequence[int]]:
+        """Where the rows are of the question's scenario on any number of devices, by that number."""
+        if not self._places:
+            return {}
+        target, asked = question.target, load_of(question.workload, 1)
+        names = (_model(target.model), _platform(target.platform), _engine(target.engine))
+        return self._places.get((*names, asked.isl.item(), asked.osl.item(), asked.arrival.item()), {})
+
     def rows(self, question: Question) -> ScenarioRows | None:
         """The rows of the question's scenario that can be read, None where they measured nothing that is predicted."""
-        target = question.target
-        asked = load_of(question.workload, 1)
-        key = (
-            *(_model(target.model), _platform(target.platform), _engine(target.engine), float(target.devices or 1)),
-            *(asked.isl.item(), asked.osl.item(), asked.arrival.item()),
-        )
-        found = self._places.get(key)
+        found = self.places(question).get(float(question.target.devices or 1))
         if found is None:
             return None
         rows = np.array(found[-MOST_ROWS:])

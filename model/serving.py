@@ -18,16 +18,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from model.arriving import Arriving, arriving, think_s
-from model.cycle import Cycle, burst_share, cycle
+from model.convoy import burst_share
+from model.cycle import Cycle, cycle
+from model.full_cache import admitted
 from model.points import Points
 from model.prediction import Floats
 from model.queueing import MOST_LOAD, prompting
-from model.step import Step, step
-from model.steps.overheads import overheads
+from model.step import Step, bound
 
 _P90_SPREAD = 0.12
 _SURE_ROOM = 2.0
 """How many times the accounted room for sequences there may be: twice in a cache in FP8 that nobody told of."""
+_FULL_ROOM = 1.15
+"""How many times the counted room requests take that leave nothing of it free."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +74,16 @@ def serve(points: Points, kv_sequences: Floats) -> Serving:
     in_flight = np.maximum(points.load.amount / points.dp, 1.0)
     rows = np.flatnonzero(points.load.is_open)
     if not len(rows):
-        found = cycle(points, np.minimum(in_flight, slots))
-        return _answer(points, found, in_flight, _in_loop(points, found, in_flight))
+        kept = admitted(points, np.minimum(in_flight, points.max_num_seqs), kv_sequences)
+        found = cycle(points, kept.active, again=kept.again)
+        return _answer(points, found, in_flight, _in_loop(points, found, in_flight, kept.begun))
     part = points.take(rows)
     open_ = arriving(part, slots[rows])
     in_flight[rows], crowd = open_.active, np.ones(len(points))
     crowd[rows] = open_.crowd
-    found = cycle(points, np.minimum(in_flight, slots), crowd)
-    spent = _in_loop(points, found, in_flight)
+    kept = admitted(points, np.minimum(in_flight, points.max_num_seqs), kv_sequences)
+    found = cycle(points, kept.active, crowd, kept.again)
+    spent = _in_loop(points, found, in_flight, kept.begun)
     decided = _decided_s(points, found)[rows]
     return _answer(points, found, in_flight, spent.put(rows, _at_rate(part, found, rows, open_, decided)))
 
@@ -86,7 +91,7 @@ def serve(points: Points, kv_sequences: Floats) -> Serving:
 def without_slot_waits(points: Points, kv_sequences: Floats) -> Points:
     """The same without the requests of a closed loop or batch that wait for a slot: beyond `max_num_seqs`, beyond
     blocks that were counted, or beyond twice what the account of the memory leaves room for."""
-    room = kv_sequences * np.where(points.kv_blocks > 0, 1.0, _SURE_ROOM)
+    room = kv_sequences * np.where(points.kv_blocks > 0, _FULL_ROOM, _SURE_ROOM)
     most, load = np.maximum(np.minimum(points.max_num_seqs, room), 1.0) * points.dp, points.load
     waits = ~load.is_open & (load.amount > most)
     if not waits.any():
@@ -94,26 +99,35 @@ def without_slot_waits(points: Points, kv_sequences: Floats) -> Points:
     return replace(points, load=replace(load, amount=np.where(waits, most, load.amount)))
 
 
-def _in_loop(points: Points, found: Cycle, in_flight: Floats) -> _Spent:
-    """Rows of a closed loop or a batch. For a slot wait (b − A)/X, half of that in the burst at the start."""
+def _in_loop(points: Points, found: Cycle, in_flight: Floats, begun: Floats) -> _Spent:
+    """Rows of a closed loop or a batch. For a slot wait (b − A)/X, half of that in the burst at the start; those who
+    have `begun` wait amid their answers."""
     burst = burst_share(points, in_flight)
-    start = found.first_s + found.late_s + np.where(found.active > points.pp, _decided_s(points, found), 0.0)
-    first = start + burst * np.maximum(found.burst_s - start, 0.0)
-    waiting = np.maximum(in_flight - found.active, 0.0) * (1.0 - burst / 2.0)
+    start = found.first_s + found.late_s + _decided_s(points, found)
+    # where prompts come first, who is in step comes as in a burst each time
+    together = np.maximum(burst, found.in_step) if points.prefills_apart else burst
+    first = start + together * np.maximum(found.burst_s - start, 0.0)
+    waiting = np.maximum(in_flight - found.active, 0.0)
+    begun = np.minimum(begun, waiting)
+    slot_s = (waiting - begun) * (1.0 - burst / 2.0) * found.seconds / found.active
+    answer = found.seconds * (1.0 + begun / found.active) - first
     rate = np.minimum(found.active / found.seconds, in_flight / (found.seconds + think_s(points)))
     utilisation = np.minimum(1.0, found.active / in_flight)
-    return _Spent(waiting * found.seconds / found.active, first, found.seconds - first, rate, utilisation)
+    return _Spent(slot_s, first, answer, rate, utilisation)
 
 
 def _decided_s(points: Points, found: Cycle) -> Floats:
     """Seconds of the step that was decided before a request came, which it waits for, `n`.
 
-    Who comes at random meets any step next; in a closed loop requests come one behind the other, as the prompts do.
+    Who comes at random meets any step next. Of those in step the first wait for a step of those who still decode, if
+    there is a time without prompts, the others for the prompts before theirs; if all are the first, nobody waits.
     """
-    share = found.mixed_share
+    share, first = found.mixed_share, np.where(found.mixed_share < 1.0, found.first_share, 0.0)
     any_s = 1.0 / (share / found.mixed_s + (1.0 - share) / found.decode_s)
-    behind_s = share * found.mixed_s + (1.0 - share) * found.decode_s
-    return np.asarray(points.async_scheduling * np.where(points.load.is_open, any_s, behind_s))
+    mixes = not points.prefills_apart
+    turn_s = np.where(found.first_share < 1.0, found.mixed_s + (found.decode_s - found.mixed_s) * first, 0.0) * mixes
+    alone = np.where(points.load.is_open, mixes, np.minimum(found.active / points.pp - 1.0, 1.0))
+    return np.asarray(points.decided_ahead * (alone * any_s + found.in_step * (turn_s - alone * any_s)))
 
 
 def _at_rate(points: Points, found: Cycle, rows: np.ndarray, open_: Arriving, decided: Floats) -> _Spent:
@@ -136,7 +150,7 @@ def _at_rate(points: Points, found: Cycle, rows: np.ndarray, open_: Arriving, de
 
 def _answer(points: Points, found: Cycle, in_flight: Floats, spent: _Spent) -> Serving:
     load, osl = points.load, points.load.osl
-    added = overheads(points.engine.name)
+    added = points.overheads
     each = np.maximum(spent.answer_s / np.maximum(osl - 1.0, 1.0), found.decode_s / osl)
     tpot = each + added.token_s
     ttft = spent.wait_s + spent.first_s + added.request_s
@@ -157,5 +171,5 @@ def _answer(points: Points, found: Cycle, in_flight: Floats, spent: _Spent) -> S
         "output_tps": rate * osl,
         "total_tps": rate * (load.isl + osl),
     }
-    decode, mixed = step(points, found.decode, found.decode_s), step(points, found.mixed, found.mixed_s)
+    decode, mixed = bound(points, (found.decode, found.mixed), (found.decode_s, found.mixed_s))
     return Serving(metrics, found.active, spent.utilisation, decode, mixed, found.mixed_share)

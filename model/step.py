@@ -6,6 +6,7 @@ step takes what they say; the roofline tells what bounds it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,9 @@ from model.ops import Kind, Operation, StepLoad, operations
 from model.points import Points
 from model.prediction import Floats
 from model.roofline import CPU, GPU, SLOWEST_LINK, Efficiency, roofline_s
-from model.steps.overheads import overheads
+
+_FEW = 64
+_MESSAGES = (Kind.ALL_REDUCE, Kind.SEND)
 
 
 @dataclass(frozen=True)
@@ -30,18 +33,37 @@ class Step:
     def taking(self, seconds: Floats) -> Step:
         """A step with the same shares that takes `seconds`."""
         scale = seconds / self.seconds
-        parts = (self.compute_s, self.memory_s, self.message_s, self.overhead_s)
-        return Step(seconds, *(part * scale for part in parts))
+        return Step(seconds, *(part * scale for part in self._parts))
+
+    def kind(self, number: int) -> Step:
+        """One of several kinds of steps."""
+        return Step(self.seconds[number], *(part[number] for part in self._parts))
+
+    @property
+    def _parts(self) -> tuple[Floats, ...]:
+        return self.compute_s, self.memory_s, self.message_s, self.overhead_s
 
 
-def step(points: Points, load: StepLoad, seconds: Floats | None = None) -> Step:
-    """The time of one step of each row, with the drafts of the next one where tokens are drafted: `seconds`, where they
-    are known."""
+def step(points: Points, load: StepLoad) -> Step:
+    """The time of one step of each row, with the drafts of the next one where tokens are drafted."""
     found = _on_roofline(points, load)
-    if seconds is not None:
-        return found.taking(seconds)
     whole = points.tables is None and not points.draft_tokens.any()
     return found if whole else found.taking(step_s(points, load, found))
+
+
+def bound(points: Points, loads: Sequence[StepLoad], seconds: Sequence[Floats]) -> list[Step]:
+    """What bounds the steps of each row of several kinds, which take so many `seconds`."""
+    return [found.taking(taken) for found, taken in zip(_kinds_on_roofline(points, loads), seconds, strict=True)]
+
+
+def steps_s(points: Points, loads: Sequence[StepLoad]) -> list[Floats]:
+    """`step_s` of several kinds of steps of each row; of few rows at once, as in `_kinds_on_roofline`."""
+    if points.tables is None and not points.draft_tokens.any():
+        return [found.seconds for found in _kinds_on_roofline(points, loads)]
+    if not 1 < len(points) <= _FEW:  # tables need not tell apart how a single row is divided
+        return [step_s(points, load) for load in loads]
+    every = np.tile(np.arange(len(points)), len(loads))
+    return list(step_s(points.take(every), StepLoad.stacked(loads).flat).reshape(len(loads), -1))
 
 
 def step_s(points: Points, load: StepLoad, roofline: Step | None = None) -> Floats:
@@ -74,17 +96,26 @@ def _without_drafts_s(points: Points, load: StepLoad, roofline: Step | None = No
     return planned_seconds(points, load, points.tables)
 
 
+def _kinds_on_roofline(points: Points, loads: Sequence[StepLoad]) -> list[Step]:
+    """Of few rows all kinds of steps at once: it is the calls that take the time."""
+    if len(points) > _FEW:
+        return [_on_roofline(points, load) for load in loads]
+    found = _on_roofline(points, StepLoad.stacked(loads))
+    return [found.kind(number) for number in range(len(loads))]
+
+
 def _on_roofline(points: Points, load: StepLoad) -> Step:
-    zero = np.zeros(len(points))
-    compute, memory, message = zero.copy(), zero.copy(), zero.copy()
+    """Steps of each row, `n`, or of several kinds of steps, `k x n`."""
+    zero = np.zeros(load.prefill.shape)
+    compute, memory, message = zero.copy(), zero.copy(), zero
     for operation in operations(points, load):
         seconds, computing = operation_s(points, operation)
-        if operation.kind in {Kind.ALL_REDUCE, Kind.SEND}:
+        if operation.kind in _MESSAGES:
             message += seconds
         else:
             compute += seconds * computing
             memory += seconds * (1.0 - computing)
-    added = overheads(points.engine.name)
+    added = points.overheads
     overhead = added.layer_s * points.architecture.layers + added.step_s + added.sequence_s * load.sequences
     return Step(compute + memory + message + overhead, compute, memory, message, overhead)
 
@@ -92,7 +123,7 @@ def _on_roofline(points: Points, load: StepLoad) -> Step:
 def operation_s(points: Points, operation: Operation) -> tuple[Floats, Floats]:
     """Seconds of all executions of one operation in a step, `n`, and 1 where arithmetic is what takes them, else 0."""
     efficiency = CPU if points.platform.kind == "cpu" else GPU
-    if operation.kind in {Kind.ALL_REDUCE, Kind.SEND}:
+    if operation.kind in _MESSAGES:
         return operation.count * _message_s(points, operation, efficiency), np.zeros(len(points))
     attends = operation.kind is Kind.ATTENTION
     gemm_flops = points.flops_of(operation.part) * efficiency.gemm_flops

@@ -195,7 +195,8 @@ class Surrogate:
         return Surrogate(joined, self, self.shelf)
 
     @cached_property
-    def _index(self) -> ScenarioIndex:
+    def scenarios(self) -> ScenarioIndex:
+        """Where the rows of every scenario are."""
         return ScenarioIndex(self.history)
 
     def lessons(self, question: Question) -> Lessons:
@@ -229,7 +230,7 @@ class Surrogate:
             question = replace(question, shelf=self.shelf)
         found = analyse(question, load=load)
         # what was measured here says nothing of prompts that are partly in the cache
-        rows = None if question.reused else self._index.rows(question)
+        rows = None if question.reused else self.scenarios.rows(question)
         lessons = self.lessons(question)
         basis, learned = self._corrected(lessons, question, found)
         validated = learned and lessons.validated

@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from model.prediction import Floats
 
 Ints32 = npt.NDArray[np.int32]
 Floats32 = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.intp]
 ROUNDS = 40
 _FEW = 64
 _SETTINGS: dict[str, Any] = {
@@ -66,14 +68,24 @@ class Trees:
 
     def _of_few(self, rows: Floats32) -> Floats:
         """All trees of all rows a node down at a time, without a compiler to load; leaves are summed in its order."""
-        node = np.tile(self.roots, (len(rows), 1))
-        row = np.arange(len(rows))[:, None]
-        while True:
-            left = self.left[node]
-            if (left < 0).all():
-                return self.base + np.asarray(self.threshold[node].cumsum(axis=1, dtype=np.float64)[:, -1])
-            below = left + (rows[row, self.feature[node]] >= self.threshold[node])
-            node = np.where(left < 0, node, below)
+        depth, feature, left, threshold = self._down
+        values, row = rows.ravel(), np.arange(len(rows))[:, None] * rows.shape[1]
+        node = np.tile(self.roots.astype(np.intp), (len(rows), 1))
+        for _ in range(depth):
+            found = values.take(row + feature.take(node))
+            node = left.take(node) + (found >= threshold.take(node))
+        return self.base + np.asarray(self.threshold.take(node).cumsum(axis=1, dtype=np.float64)[:, -1])
+
+    @cached_property
+    def _down(self) -> tuple[int, Indices, Indices, Floats32]:
+        """How many nodes lie below a root at most, and `feature`, `left` and `threshold` as if a leaf were its own
+        child: nothing is at or above its threshold."""
+        is_leaf = self.left < 0
+        depth, level = 0, self.roots
+        while len(level := self.left[level[~is_leaf[level]]]):
+            depth, level = depth + 1, np.concatenate([level, level + 1])
+        left = np.where(is_leaf, np.arange(len(self.left)), self.left)
+        return depth, self.feature.astype(np.intp), left, np.where(is_leaf, np.float32(np.nan), self.threshold)
 
 
 def joined(members: Sequence[Trees]) -> Trees:

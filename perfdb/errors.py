@@ -31,6 +31,10 @@ class InputError(ServecastError):
         return cls(f"{where}: {what}; expected {right}")
 
 
+class RefusedError(InputError):
+    """What no server would do: engines do not start with a config, or it is not simulated."""
+
+
 class UnknownNameError(InputError):
     """A name that is not known, together with those that are."""
 

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Iterable, Sequence
@@ -61,6 +62,12 @@ class Shape:
     def mean(self, side: tuple[float, ...]) -> float:
         """Mean tokens of `prompt` or `answer`."""
         return side[0] if self.kind == "N" else (sum(side) - (side[0] + side[-1]) / 2) / (len(side) - 1)
+
+    def square(self, side: tuple[float, ...]) -> float:
+        """Mean of the squared tokens of `prompt` or `answer`, cut and rounded lengths as if they were neither."""
+        if self.kind == "N":
+            return side[0] ** 2 + side[1] ** 2
+        return sum(a * a + a * b + b * b for a, b in pairwise(side)) / (3 * (len(side) - 1))
 
     def longest(self, side: tuple[float, ...]) -> int:
         """The most tokens of `prompt` or `answer`."""
@@ -127,6 +134,12 @@ class Lengths:
     def osl(self) -> float:
         """Mean output length, tokens."""
         return sum(weight * shape.mean(shape.answer) for weight, shape in self.parts)
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the output lengths, tokens."""
+        square = sum(weight * shape.square(shape.answer) for weight, shape in self.parts)
+        return math.sqrt(max(square - self.osl**2, 0.0))
 
     def most(self) -> tuple[int, int]:
         """The longest prompt and the longest answer that it can give."""

@@ -9,23 +9,30 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from math import ceil
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from model.prediction import Bools, Floats
+from model.simulate.run import KEEPS_UP
 from model.simulate.traffic import Traffic
+from model.tables.said import listening
 from perfdb.errors import InputError
 from perfdb.facts.platforms import platform
-from perfdb.records import Arrival, Grid
+from perfdb.records import Arrival
 from perfdb.store import Store
 from search.bisect import Bracket, largest_good
-from servecast.load_curves import KEEPS_UP, Answers, Curve, ModelCurve, simulated_curve
+from servecast.disagg import DisaggAsked
+from servecast.load_curves import GAPS, Answers, Curve, ModelCurve, Part, Simulated
+from servecast.modes import AGGREGATED, Mode
+from servecast.pool_curves import pool_parts
 from servecast.pricing import dollars_per_mtok
+from servecast.simulating import server_of
 from servecast.slo import Slo, met
 from servecast.space import devices_of
-from servecast.whatif import WhatIf, surrogate
+from servecast.whatif import WhatIf, surrogate, unseen_parameters
 
 TOLERANCE = 0.02
 RATES = tuple(2.0**power for power in range(-10, 15))
@@ -38,7 +45,8 @@ class CapacityQuestion:
     """What is asked: configs (of `asked`, whose load says whether by rate or by concurrency), bounds and prices.
 
     `traffic` is what is simulated, where `requests` is not None; `devices` how many there are in all, `total_rate` the
-    requests/s to be served in all. n replicas serve n · `efficiency` times as much as one.
+    requests/s to be served in all. n replicas serve n · `efficiency` times as much as one. In the `mode` of two pools a
+    replica is one unit of them.
     """
 
     asked: WhatIf
@@ -50,16 +58,19 @@ class CapacityQuestion:
     total_rate: float | None = None
     efficiency: float = 1.0
     usd_per_hour: float | None = None
+    mode: Mode = AGGREGATED
+
+    @property
+    def pools(self) -> DisaggAsked | None:
+        """The question about one unit of two pools; None about whole servers."""
+        if self.mode.sharing is None:
+            return None
+        return DisaggAsked(self.asked, self.mode.decode, replace(self.mode.sharing, devices=self.devices))
 
     @property
     def is_rate(self) -> bool:
         """Whether the load is a rate of requests."""
         return self.asked.workload.request_rate is not None
-
-    @property
-    def price(self) -> float | None:
-        """Dollars per device and hour: as said, else the platform's list price."""
-        return self.usd_per_hour or platform(self.asked.platform).usd_per_hour
 
 
 def capacity(question: CapacityQuestion, store: Store) -> dict[str, Any]:
@@ -70,16 +81,17 @@ def capacity(question: CapacityQuestion, store: Store) -> dict[str, Any]:
         UnknownNameError: the model, platform, engine or a parameter is not known.
     """
     started = time.process_time()
-    grid = question.asked.grid()
     rows: list[dict[str, Any]] = []
-    evaluations = 0
-    for places, curve in _curves(question, grid, store):
-        found = _bracket(question, curve)
+    evaluations, said = 0, set[str]()
+    for part in _parts(question, store):
+        with listening() as heard:
+            found = _bracket(question, part.curve)
+            rows += _rows(question, part, found)
         evaluations += found.evaluations
-        configs = [dict(grid.config(row)) if question.asked.sets else {} for row in places.tolist()]
-        rows += _rows(question, curve, found, configs)
+        said |= heard | set(part.curve.warnings)
     rows.sort(key=lambda row: _rank(row, question.total_rate is not None))
     return {
+        "mode": question.mode.name,
         "rows": rows,
         "configs": len(rows),
         "slo": [str(slo) for slo in question.slos],
@@ -87,22 +99,34 @@ def capacity(question: CapacityQuestion, store: Store) -> dict[str, Any]:
         "method": "model" if question.requests is None else "simulate",
         "tolerance": TOLERANCE,
         "evaluations": evaluations,
+        "warnings": sorted(said),
+        **({} if question.pools is None else {"link_bytes_s": question.pools.link_bytes_s}),
         "cpu_s": time.process_time() - started,
     }
 
 
-def _curves(question: CapacityQuestion, grid: Grid, store: Store) -> Iterator[tuple[npt.NDArray[np.int64], Curve]]:
-    """Rows of the grid, and what answers for them: all at once, or one by one where they are simulated."""
-    asked = question.asked
-    devices = devices_of(grid, asked.facts)
+def _parts(question: CapacityQuestion, store: Store) -> Iterator[Part]:
+    """All that is asked about at once, or one by one where it is simulated."""
+    asked, requests, pools = question.asked, question.requests, question.pools
     names = tuple(dict.fromkeys([*(slo.name for slo in question.slos), *SHOWN]))
-    if question.requests is None:
-        yield np.arange(len(grid)), ModelCurve(asked, grid, surrogate(store), names, devices)
+    how = requests and Simulated(question.traffic, requests, question.seed, question.is_rate, names)
+    if pools is not None:
+        yield from pool_parts(pools, names, how or None, question.usd_per_hour, store)
         return
-    for row in range(len(grid)):
-        config = dict(grid.config(row)) if asked.sets else {}
-        size = question.requests, question.seed
-        yield np.array([row]), simulated_curve(asked, config, question.traffic, size, names, int(devices[row]), store)
+    grid = asked.grid()
+    devices = devices_of(grid, asked.facts)
+    price = question.usd_per_hour or platform(asked.platform).usd_per_hour
+    hourly: Floats | None = None if price is None else price * devices.astype(np.float64)
+    configs = [dict(grid.config(row)) if asked.sets else {} for row in range(len(grid))]
+    if not how:
+        unseen = unseen_parameters(asked.facts, asked.sets)
+        curve = ModelCurve(asked, grid, surrogate(store), names, devices, unseen)
+        yield Part([{"config": config} for config in configs], curve, hourly)
+        return
+    for row, config in enumerate(configs):
+        server = partial(server_of, asked.model, asked.platform, asked.engine, config, store=store)
+        usd = None if hourly is None else hourly[row : row + 1]
+        yield Part([{"config": config}], how.curve(int(devices[row]), server), usd)
 
 
 def _bracket(question: CapacityQuestion, curve: Curve) -> Bracket:
@@ -128,23 +152,22 @@ def _is_helped(slo: Slo) -> bool:
     return slo.name == "cost_per_mtok" or (slo.is_floor and not slo.name.endswith("_per_user"))
 
 
-def _rows(
-    question: CapacityQuestion, curve: Curve, found: Bracket, configs: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    least = RATES[0] if question.is_rate else LEVELS[0]
+def _rows(question: CapacityQuestion, part: Part, found: Bracket) -> list[dict[str, Any]]:
+    curve, least = part.curve, RATES[0] if question.is_rate else LEVELS[0]
     good = curve.at(np.maximum(found.low, least))
     bad = curve.at(np.where(np.isinf(found.high), np.maximum(found.low, least), np.maximum(found.high, least)))
     return [
         {
-            "config": dict(config),
+            **label,
             "feasible": bool(good.feasible[row]),
             "reason": good.reasons.get(row),
             "capacity": float(found.low[row]),
             "binds": None if np.isinf(found.high[row]) else _binding(question.slos, bad, row),
-            **_worth(question, good, float(found.low[row]), int(curve.devices[row]), row),
+            **({} if good.limits is None else {"limits": str(good.limits[row])}),
+            **_worth(question, good, float(found.low[row]), part, row),
             "provenance": str(good.provenance[row]),
         }
-        for row, config in enumerate(configs)
+        for row, label in enumerate(part.labels)
     ]
 
 
@@ -157,8 +180,9 @@ def _binding(slos: Sequence[Slo], bad: Answers, row: int) -> str | None:
     return max(worst, key=worst.__getitem__)
 
 
-def _worth(question: CapacityQuestion, good: Answers, load: float, devices: int, row: int) -> dict[str, Any]:
+def _worth(question: CapacityQuestion, good: Answers, load: float, part: Part, row: int) -> dict[str, Any]:
     """Metrics at the capacity, and what they are worth; None where no load is good."""
+    devices = int(part.curve.devices[row])
     if load == 0:
         total = {"total": None} if question.total_rate or question.devices else {}
         nothing = {"request_tps": 0.0, "output_tps": 0.0, "request_tps_per_device": 0.0, "cost_per_mtok": None}
@@ -166,43 +190,55 @@ def _worth(question: CapacityQuestion, good: Answers, load: float, devices: int,
     at = {name: float(values[row]) for name, values in good.metrics.items()}
     osl = at["output_tps"] / at["request_tps"]
     rate = load if question.is_rate else at["request_tps"]
-    price = question.price
-    cost = None if price is None else float(dollars_per_mtok(rate * osl, price, devices))
+    replica = _Replica(rate, osl, devices, None if part.hourly is None else float(part.hourly[row]))
     return {
         "at": at,
         "devices": devices,
         "request_tps": rate,
         "output_tps": rate * osl,
         "request_tps_per_device": rate / devices,
-        "cost_per_mtok": cost,
-        **_total(question, rate, osl, devices),
+        "cost_per_mtok": replica.cost_per_mtok(rate, 1),
+        **_total(question, replica),
     }
 
 
-def _total(question: CapacityQuestion, rate: float, osl: float, devices: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Replica:
+    """What one config serves: requests/s, each of `osl` tokens; its devices, and dollars per hour for all of them."""
+
+    rate: float
+    osl: float
+    devices: int
+    usd_per_hour: float | None
+
+    def cost_per_mtok(self, rate: float, count: int) -> float | None:
+        """Dollars per million output tokens of so many replicas that serve a rate together."""
+        if self.usd_per_hour is None or not count:
+            return None
+        return float(dollars_per_mtok(rate * self.osl, self.usd_per_hour, count))
+
+
+def _total(question: CapacityQuestion, replica: _Replica) -> dict[str, Any]:
     """Replicas for the load in all, as many as it takes or as there are devices for."""
     wanted, there = question.total_rate, question.devices
     if wanted is None and there is None:
         return {}
-    most = None if there is None else there // devices
+    most = None if there is None else there // replica.devices
     if wanted is None:
         replicas = most or 0
     else:
-        replicas = 1 if wanted <= rate else int(np.ceil(wanted / (rate * question.efficiency) - 1e-9))
-    served = rate * replicas * (question.efficiency if replicas > 1 else 1.0)
-    price, asked = question.price, served if wanted is None else min(wanted, served)
-    used = replicas * devices
+        replicas = 1 if wanted <= replica.rate else ceil(wanted / (replica.rate * question.efficiency) - 1e-9)
+    served = replica.rate * replicas * (question.efficiency if replicas > 1 else 1.0)
+    used, usd = replicas * replica.devices, replica.usd_per_hour
     return {
         "total": {
             "replicas": replicas,
             "devices": used,
             "devices_left": None if there is None else there - used,
-            "fits": most is None or replicas <= most,
+            "fits": most is None or 0 < replicas <= most,
             "request_tps": served,
-            "usd_per_hour": None if price is None else price * used,
-            "cost_per_mtok": None
-            if price is None or not replicas
-            else float(dollars_per_mtok(asked * osl, price, used)),
+            "usd_per_hour": None if usd is None else usd * replicas,
+            "cost_per_mtok": replica.cost_per_mtok(served if wanted is None else min(wanted, served), replicas),
         }
     }
 
@@ -221,7 +257,7 @@ def question_of(asked: WhatIf, traffic: Traffic, by: str, slos: tuple[Slo, ...],
     """The question of a command: the workload of `asked` with a load of the kind `by`, whose amount does not count.
 
     Raises:
-        InputError: `by` is neither, or a number of the rest is out of range.
+        InputError: `by` is neither, a number of the rest is out of range, or what is bounded is not there.
     """
     if by not in {"rate", "concurrency"}:
         raise InputError.at("--by", f"{by!r}", "rate or concurrency")
@@ -233,7 +269,10 @@ def question_of(asked: WhatIf, traffic: Traffic, by: str, slos: tuple[Slo, ...],
     }
     for name, value in more.items():
         if name in {"total_rate", "efficiency", "usd_per_hour"} and value is not None and not 0 < value < 1e9:
-            raise InputError.at(f"--{name.replace('_', '-')}", f"{value}", "a number above 0")
+            raise InputError.at(f"--{name.replace('_', '-')}", f"{value:g}", "a number above 0 and below 1e9")
     if more.get("efficiency", 1.0) > 1.0:
         raise InputError.at("--efficiency", f"{more['efficiency']}", "at most 1")
+    gaps = [str(slo) for slo in slos if slo.name.startswith(GAPS)]
+    if gaps and not (plain.osl or 0.0) > 1:
+        raise InputError.at(f"--slo {gaps[0]}", "answers of one token have no time between tokens", "other bounds")
     return CapacityQuestion(replace(asked, workload=loads[by]), slos, traffic, **more)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.architecture import resolve_model
+from model.disagg.pools import link_bytes_s
 from model.disagg.units import POOLS, STAGES, Deployments, Sharing
 from model.question import Question
 from model.tables.said import listening
@@ -39,6 +40,11 @@ class DisaggAsked:
     asked: WhatIf
     decode_platform: str | None
     sharing: Sharing
+
+    @property
+    def link_bytes_s(self) -> float:
+        """Bytes/s from a device of one pool to one of the other: as said, else as the platforms have it."""
+        return self.sharing.link or link_bytes_s(*(platform(self.pool(name).platform) for name in POOLS))
 
     def pool(self, name: str) -> WhatIf:
         """The question of one pool: its parameters and its platform, of one worker.
@@ -101,22 +107,37 @@ def ask(asked: DisaggAsked, store: Store) -> Pair:
         InputError: the load, a parameter or the number of combinations cannot be. UnknownNameError: a name is not
             known. ModelError, FileError: the model's files.
     """
-    from model.disagg.answer import Asked, disaggregated
+    from model.disagg.answer import disaggregated
+
+    model = surrogate(store)
+    with listening() as said:
+        question = asked_of(asked, model.shelf)
+        answer = disaggregated(question, model.lessons(question.decode))
+    return Pair(question, answer, frozenset({*said, *unseen_by_pools(asked)}))
+
+
+def asked_of(asked: DisaggAsked, shelf: Shelf) -> Asked:
+    """The product of all values of both pools, for the model.
+
+    Raises:
+        See `ask`.
+    """
+    from model.disagg.answer import Asked
 
     if asked.asked.facts.name == "llamacpp":
         raise InputError.at("--mode disagg", "llama.cpp prefills and decodes in one server", "vllm, sglang or trtllm")
-    model = surrogate(store)
-    prefill, decode = (_question(asked.pool(name), model.shelf) for name in POOLS)
+    prefill, decode = (_question(asked.pool(name), shelf) for name in POOLS)
     sizes = (len(prefill.grid), len(decode.grid), *(len(asked.workers(name)) for name in POOLS))
     if np.prod(sizes, dtype=float) > MOST_CONFIGS:
         raise InputError.at("--set", f"{np.prod(sizes, dtype=float):,.0f} combinations", f"at most {MOST_CONFIGS:,}")
     places = [axis.ravel() for axis in np.meshgrid(*(np.arange(size) for size in sizes), indexing="ij")]
     counts = [np.array(asked.workers(name), np.int64)[place] for name, place in zip(POOLS, places[2:], strict=True)]
-    question = Asked(prefill, decode, Deployments(*places[:2], *counts), asked.sharing)
-    with listening() as said:
-        answer = disaggregated(question, model.lessons(decode))
-    unseen = {text for name in POOLS for text in unseen_parameters(asked.asked.facts, asked.pool(name).sets)}
-    return Pair(question, answer, frozenset({*said, *unseen}))
+    return Asked(prefill, decode, Deployments(*places[:2], *counts), asked.sharing)
+
+
+def unseen_by_pools(asked: DisaggAsked) -> set[str]:
+    """Sentences about parameters that change nothing that the closed form knows of."""
+    return {text for name in POOLS for text in unseen_parameters(asked.asked.facts, asked.pool(name).sets)}
 
 
 def _question(asked: WhatIf, shelf: Shelf) -> Question:
@@ -162,8 +183,7 @@ def rows_of(asked: DisaggAsked, pair: Pair, at: npt.NDArray[np.int64]) -> list[d
     answer, chosen = pair.answer, pair.answer.deployments
     busy = [answer.utilisation[stage][at].tolist() for stage in STAGES]
     parts: dict[str, Any] = {
-        "prefill": _sides(asked.pool("prefill"), pair.asked.prefill, chosen.prefill[at], chosen.prefill_workers[at]),
-        "decode": _sides(asked.pool("decode"), pair.asked.decode, chosen.decode[at], chosen.decode_workers[at]),
+        **sides_of(asked, pair.asked, chosen, at),
         "replicas": answer.replicas[at].tolist(),
         "gpus": answer.gpus[at].tolist(),
         "left_over": answer.left_over[at].tolist(),
@@ -175,6 +195,17 @@ def rows_of(asked: DisaggAsked, pair: Pair, at: npt.NDArray[np.int64]) -> list[d
         "provenance": [Provenance.LEARNED if answer.learned else Provenance.ROOFLINE] * len(at),
     }
     return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
+
+
+def sides_of(
+    asked: DisaggAsked, question: Asked, chosen: Deployments, at: npt.NDArray[np.int64]
+) -> dict[str, Iterator[dict[str, Any]]]:
+    """Of each pool the config, the number of workers and the platform, for the deployments `at` their places."""
+    prefill, decode = (asked.pool(name) for name in POOLS)
+    return {
+        "prefill": _sides(prefill, question.prefill, chosen.prefill[at], chosen.prefill_workers[at]),
+        "decode": _sides(decode, question.decode, chosen.decode[at], chosen.decode_workers[at]),
+    }
 
 
 def _sides(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from model.tables.shelf import NO_TABLES, Shelf
@@ -10,14 +12,24 @@ from perfdb.facts.platforms import PlatformFacts, platform
 
 if TYPE_CHECKING:
     from model.tables.library import Tables
-    from perfdb.store import Store
+    from perfdb.store import State, Store
 
 
 def shelf_of(store: Store) -> Shelf:
-    """The operation tables of a database; of a file that is not there yet, none."""
-    if not store.path.exists():
-        return NO_TABLES
-    return Shelf(store.operation_sets, store.operations, store.tables_identity())
+    """The operation tables of a database, of a file that is not there yet none; the same until a table changes."""
+    return _shelf(_tables_state(store.state)) if store.path.exists() else NO_TABLES
+
+
+@lru_cache(maxsize=4)
+def _tables_state(state: State) -> State:
+    """The state of the tables alone: runs may be written meanwhile."""
+    store = state.store
+    return replace(state, identity=(store.path.absolute(), store.tables_identity()))
+
+
+@lru_cache(maxsize=4)
+def _shelf(state: State) -> Shelf:
+    return Shelf(state.store.operation_sets, state.store.operations, str(state.identity[-1]))
 
 
 def tables_of(hardware: PlatformFacts, engine_name: str, version: str | None, store: Store | None) -> Tables:

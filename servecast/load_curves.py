@@ -1,39 +1,41 @@
-"""What a config does under a load, by the closed form for a whole grid at once, or by simulating one config."""
+"""What a config does under a load, by the closed form for a whole grid at once, or by simulating one of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from model.load import load_of
 from model.prediction import Bools, Floats
+from model.simulate.run import KEEPS_UP
 from model.simulate.trace import Trace
 from model.simulate.traffic import Traffic, sampled
 from model.surrogate import Surrogate
-from perfdb.errors import InputError
-from perfdb.records import Grid, Scalar
-from perfdb.store import Store
-from servecast.simulating import Server, server_of
+from perfdb.errors import InputError, RefusedError
+from perfdb.records import Grid
 from servecast.whatif import WhatIf
 
-KEEPS_UP = 0.98
-"""Share of the offered requests that must be answered for a rate to count as served."""
 _WAVES = 10
 """A closed loop is simulated for so many requests per place in it."""
-_LEAST_S = 60.0
-"""A rate is simulated for so many seconds: in less time an overload builds up no queue."""
+_LEAST_S, _LIVES = 60.0, 10.0
+"""A rate is simulated for so many seconds, and times as long as half of the requests take: in less time an overload
+builds up no queue, but fills places that are still free."""
 _MOST_REQUESTS = 200_000
+SIMULATED = np.array(["simulated"], dtype=object)
+GAPS = ("tpot_s", "itl_s")
+"""Metrics of the time between tokens, which answers of one token have not."""
 
 
 @dataclass(frozen=True)
 class Answers:
     """n configs, each under its own load: metrics (`n` each, NaN where unknown), which fit, and where it is from.
 
-    `served` is the share of the offered requests that are answered: 1 in a closed loop.
+    `served` is the share of the offered requests that are answered: 1 in a closed loop. `limits` is the busiest stage
+    of two pools, None where that is not asked or not known.
     """
 
     metrics: Mapping[str, Floats]
@@ -41,6 +43,13 @@ class Answers:
     feasible: Bools
     reasons: Mapping[int, str]
     provenance: npt.NDArray[Any]
+    limits: npt.NDArray[Any] | None = None
+
+    @classmethod
+    def refused(cls, names: Sequence[str], reason: str) -> Answers:
+        """Of one config that cannot serve its load."""
+        nothing = dict.fromkeys(names, np.full(1, np.nan))
+        return cls(nothing, np.ones(1), np.zeros(1, dtype=bool), {0: reason}, SIMULATED)
 
 
 class Curve(Protocol):
@@ -49,6 +58,11 @@ class Curve(Protocol):
     @property
     def devices(self) -> npt.NDArray[np.int64]:
         """Devices of each config, n."""
+        ...
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What stands in for what in the answers so far."""
         ...
 
     def at(self, loads: Floats) -> Answers:
@@ -65,6 +79,7 @@ class ModelCurve:
     model: Surrogate
     names: Sequence[str]
     devices: npt.NDArray[np.int64]
+    warnings: Sequence[str] = ()
 
     def at(self, loads: Floats) -> Answers:
         """See `Curve`.
@@ -80,7 +95,8 @@ class ModelCurve:
             load = replace(load_of(question.workload, len(rows)), amount=loads[rows])
             found = self.model.predict(question, tuple(self.names), load=load)
             for name in self.names:
-                metrics[name][rows] = found.metrics[name].mean
+                has_none = name.startswith(GAPS) and not load.osl[0] > 1
+                metrics[name][rows] = np.nan if has_none else found.metrics[name].mean
             feasible[rows], provenance[rows] = found.feasible, found.provenance
             reasons |= {int(rows[row]): why for row, why in found.reasons.items()}
             if self.asked.workload.request_rate is not None:
@@ -88,21 +104,95 @@ class ModelCurve:
         return Answers(metrics, served, feasible, reasons, provenance)
 
 
-@dataclass(frozen=True)
-class SimulatedCurve:
-    """One config with all its replicas, request by request; the same requests and gaps (scaled) under every load."""
+class Part(NamedTuple):
+    """n of what is asked about: what each is called in a document, what it does, and dollars per hour (`n`; None: the
+    price is not known)."""
 
-    server: Server
+    labels: Sequence[Mapping[str, Any]]
+    curve: Curve
+    hourly: Floats | None
+
+
+class Serving(Protocol):
+    """A deployment that serves one trace after the other."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What stands in for what."""
+        ...
+
+    def serve(self, trace: Trace) -> dict[str, Any]:
+        """What users would have measured.
+
+        Raises:
+            InputError: a request cannot be served.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class RefusedCurve:
+    """One config that serves no load at all."""
+
+    reason: str
+    names: Sequence[str]
+    devices: npt.NDArray[np.int64]
+    warnings: Sequence[str] = ()
+
+    def at(self, loads: Floats) -> Answers:
+        """See `Curve`."""
+        return Answers.refused(self.names, self.reason)
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """How deployments are simulated: what is sent, at least so many `requests` a run, the `seed`, whether a rate or a
+    number of requests in flight is sought, and the metrics that are asked for."""
+
     traffic: Traffic
     requests: int
     seed: int
     is_rate: bool
     names: Sequence[str]
+
+    def curve(self, devices: int, server_for: Callable[[Trace], Serving]) -> Curve:
+        """A deployment of so many devices, made by `server_for` for requests such as those of a trace.
+
+        Raises:
+            See `server_for`; what no server would do is a curve, too.
+        """
+        trace = sampled(self.traffic.under(concurrency=1), min(self.requests, 2000), self.seed)
+        count = np.array([devices])
+        try:
+            return SimulatedCurve(server_for(trace), self, count)
+        except RefusedError as error:
+            return RefusedCurve(str(error), self.names, count)
+
+    def under(self, load: float, seconds: float = _LEAST_S) -> Trace:
+        """The same requests and gaps (scaled) under every load; a rate for so many seconds."""
+        if self.is_rate:
+            count = min(max(self.requests, round(load * seconds)), _MOST_REQUESTS)
+            return sampled(self.traffic.under(rate=load), count, self.seed)
+        places = max(round(load), 1)
+        return sampled(self.traffic.under(concurrency=places), max(self.requests, _WAVES * places), self.seed)
+
+
+@dataclass(frozen=True)
+class SimulatedCurve:
+    """One deployment, request by request."""
+
+    server: Serving
+    how: Simulated
     devices: npt.NDArray[np.int64]
     _known: dict[float, dict[str, Any]] = field(default_factory=dict)
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        """See `Curve`."""
+        return self.server.warnings
+
     def at(self, loads: Floats) -> Answers:
-        """See `Curve`; of one config.
+        """See `Curve`; of one deployment.
 
         Raises:
             InputError: a metric is not simulated.
@@ -111,60 +201,36 @@ class SimulatedCurve:
         if load not in self._known:
             self._known[load] = self._run(load)
         answer = self._known[load]
-        refused, provenance = answer.get("refused"), np.array(["simulated"], dtype=object)
-        if refused is not None:
-            nothing = dict.fromkeys(self.names, np.full(1, np.nan))
-            return Answers(nothing, np.ones(1), np.zeros(1, dtype=bool), {0: refused}, provenance)
-        metrics = {name: np.array([_value(answer, name)]) for name in self.names}
-        return Answers(metrics, np.array([answer["served"]]), np.ones(1, dtype=bool), {}, provenance)
+        if "refused" in answer:
+            return Answers.refused(self.how.names, answer["refused"])
+        metrics = {name: np.array([_value(answer, name)]) for name in self.how.names}
+        return Answers(metrics, np.array([answer["served"]]), np.ones(1, dtype=bool), {}, SIMULATED)
 
     def _run(self, load: float) -> dict[str, Any]:
-        if self.is_rate:
-            count = min(max(self.requests, round(load * _LEAST_S)), _MOST_REQUESTS)
-            trace = sampled(self.traffic.under(rate=load), count, self.seed)
-        else:
-            places = max(round(load), 1)
-            trace = sampled(self.traffic.under(concurrency=places), max(self.requests, _WAVES * places), self.seed)
         try:
-            answer = self.server.serve(trace)
+            answer = self.server.serve(self.how.under(load))
+            enough_s = _LIVES * answer["e2e_s"]["p50"]
+            if self.how.is_rate and answer["kept_up"] >= KEEPS_UP and answer["requests"] < load * enough_s:
+                answer = self.server.serve(self.how.under(load, enough_s))
         except InputError as error:  # this config can never serve these requests; others may
             return {"refused": str(error)}
-        return {**answer, "served": _kept_up(trace, answer) if self.is_rate else 1.0}
-
-
-def _kept_up(trace: Trace, answer: Mapping[str, Any]) -> float:
-    """Share of the offered requests that were answered while they came; the last one takes its time anyway."""
-    came = float(trace.arrival_s.max() - trace.arrival_s.min())
-    took = float(answer["duration_s"]) - answer["e2e_s"]["p99"]
-    return min(came / took, 1.0) if took > 0 else 1.0
+        return {**answer, "served": answer["kept_up"] if self.how.is_rate else 1.0}
 
 
 def _value(answer: Mapping[str, Any], name: str) -> float:
     found = answer.get(name)
     base, _, statistic = name.rpartition("_")
-    if isinstance(found, Mapping):
-        return float(found["mean"])
-    if found is not None:
+    if "mean" in _spread(found):
+        return float(_spread(found)["mean"])
+    if isinstance(found, int | float):
         return float(found)
-    spread = answer.get(base)
-    if isinstance(spread, Mapping) and statistic in spread:
-        return float(spread[statistic])
-    known = [key for key, value in answer.items() if isinstance(value, Mapping) or key.endswith("_tps")]
+    if statistic in _spread(answer.get(base)):
+        return float(answer[base][statistic])
+    known = [key for key, value in answer.items() if key.endswith("_tps") or "mean" in _spread(value)]
     expected = f"one of {', '.join(known)}; latencies also with _p50, _p90, _p95 or _p99"
     raise InputError.at(f"metric {name}", "not simulated", expected)
 
 
-def simulated_curve(
-    asked: WhatIf, config: Mapping[str, Scalar], traffic: Traffic, size: tuple[int, int], names: Sequence[str],
-    devices: int, store: Store,
-) -> SimulatedCurve:  # fmt: skip
-    """A config to be simulated, with (requests, seed) of each run.
-
-    Raises:
-        See `servecast.simulating.server_of`.
-    """
-    requests, seed = size
-    is_rate = asked.workload.request_rate is not None
-    trace = sampled(traffic.under(concurrency=1), min(requests, 2000), seed)
-    server = server_of(asked.model, asked.platform, asked.engine, config, trace, store)
-    return SimulatedCurve(server, traffic, requests, seed, is_rate, names, np.array([devices]))
+def _spread(value: object) -> Mapping[str, float]:
+    """Mean and percentiles of a metric; of anything else nothing."""
+    return value if isinstance(value, Mapping) else {}

@@ -30,6 +30,9 @@ class Mode:
     slos: tuple[Slo, ...] = ()
 
 
+AGGREGATED = Mode("agg")
+
+
 def mode_of(
     name: str, devices: int | None, given: Mapping[str, float | None], decode: str | None, slo: str | None
 ) -> Mode:
@@ -47,7 +50,7 @@ def mode_of(
         wrong = [f"--{flag.replace('_', '-')}" for flag in flags] + (["--decode"] if decode is not None else [])
         if wrong:
             raise InputError.at(wrong[0], "beside --mode agg", "--mode disagg or both")
-        return Mode(name)
+        return AGGREGATED
     from model.disagg.units import Sharing
     from servecast.slo import parse_slos
 

@@ -16,16 +16,17 @@ from model.question import Question
 from model.simulate.engine import scheduled_by, vllm_settings
 from model.simulate.run import summary
 from model.steps.config import step_costs
-from model.steps.overheads import overheads
 from model.tables.said import listening
 from model.tables.shelf import NO_TABLES
-from perfdb.errors import InputError
+from perfdb.errors import InputError, RefusedError
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Scalar, Target, Workload
+from servecast.engine_overheads import overheads_document, with_fitted
 from servecast.kernel_tables import shelf_of, tables_of
 from servecast.simulating import check_sizes, compile_once
 
 if TYPE_CHECKING:
+    from model.fitted_overheads import FittedOverheads
     from model.points import Points
     from model.simulate.costs import StepCosts
     from model.simulate.pools import PoolsRun
@@ -46,6 +47,7 @@ class PoolSide:
     config: Mapping[str, Scalar]
     workers: int
     costs: StepCosts
+    overheads: FittedOverheads
 
     @property
     def engines(self) -> int:
@@ -91,7 +93,7 @@ class PoolServer:
         from model.simulate.pools_clock import serve_pools
 
         compile_once(serve_pools, lambda: self.run(trace.first()))
-        started, added = time.process_time(), overheads(self.decode.points.engine.name)
+        started, added = time.process_time(), self.decode.points.overheads
         run = self.run(trace)
         # a request passes the front ends of both pools
         answer = summary(run.answers, 2.0 * added.request_s, added.token_s)
@@ -115,6 +117,7 @@ class PoolServer:
             "workers": side.workers,
             "kv_blocks": blocks,
             "kv_peak": peak / blocks,
+            "overheads": overheads_document(side.overheads),
         }
 
 
@@ -149,9 +152,8 @@ def _stands_in(engine: str) -> tuple[str, ...]:
 
 
 def _load_of(trace: Trace) -> Workload:
-    isl, osl = float(trace.prompt.mean()), float(trace.output.mean())
-    if osl < 2:
-        raise InputError.at("osl", f"{osl:g}: nothing is left to the decode pool", "2 or more")
+    # pools cannot be matched to answers of one token, which leave nothing to the decode pool
+    isl, osl = float(trace.prompt.mean()), max(float(trace.output.mean()), 2.0)
     came_s = float(trace.arrival_s.max() - trace.arrival_s.min())
     if trace.cap or came_s == 0:
         return Workload(isl, osl, Arrival.CLOSED, trace.cap or len(trace), requests=len(trace))
@@ -174,7 +176,7 @@ def _pools(asked: DisaggAsked, store: Store | None) -> tuple[Pool, Pool]:
     prefill, decode = found
     kept = [pool.points.cache_names[pool.points.cache_row[0]] for pool in found]
     if kept[0] != kept[1]:
-        raise InputError.at("decode", f"a KV cache in {kept[1]} cannot take over one in {kept[0]}", "one format")
+        raise RefusedError.at("decode", f"a KV cache in {kept[1]} cannot take over one in {kept[0]}", "one format")
     return prefill, decode
 
 
@@ -182,17 +184,20 @@ def _check(name: str, pool: Pool) -> None:
     """Refuse what cannot run, and what is not simulated."""
     check_sizes(pool.points)
     if not pool.feasible[0]:
-        raise InputError(f"{name}: {pool.reasons[0]}")
+        raise RefusedError(f"{name}: {pool.reasons[0]}")
     if pool.points.pp[0] > 1 or pool.points.attention_dp[0] > 1:
         what = "pools of pipelines, or of ranks that share experts, are not simulated"
-        raise InputError.at(name, what, "pp 1 and replicas of their own; whatif --mode disagg answers for them")
+        raise RefusedError.at(name, what, "pp 1 and replicas of their own; whatif --mode disagg answers for them")
 
 
 def _side(asked: DisaggAsked, name: str, pool: Pool, workers: int, store: Store | None) -> PoolSide:
     one = asked.pool(name)
     config = {parameter: values[0] for parameter, values in one.sets.items()}
     tables = tables_of(pool.points.platform, one.facts.name, one.version, store)
-    side = PoolSide(pool.points, config, workers, step_costs(pool.points, tables))
+    points, fitted = with_fitted(pool.points, one.version, store)
+    side = PoolSide(points, config, workers, step_costs(points, tables), fitted)
     if side.engines > _MOST_ENGINES:
-        raise InputError.at(name, f"{side.engines:,} engines", f"at most {_MOST_ENGINES}: simulate one unit of several")
+        raise RefusedError.at(
+            name, f"{side.engines:,} engines", f"at most {_MOST_ENGINES}: simulate one unit of several"
+        )
     return side

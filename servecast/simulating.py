@@ -15,17 +15,19 @@ from model.load import load_of
 from model.memory import memory
 from model.question import Question
 from model.tables.said import listening
-from perfdb.errors import FileError, InputError
+from perfdb.errors import FileError, InputError, RefusedError
 from perfdb.facts.engine_names import name_and_version
 from perfdb.facts.engines import engine
 from perfdb.facts.platforms import platform
 from perfdb.lengths import Lengths
 from perfdb.records import Arrival, Grid, Scalar, Target, Workload
+from servecast.engine_overheads import overheads_document, with_fitted
 from servecast.kernel_tables import tables_of
-from servecast.output import cell_text, note, print_table
+from servecast.output import note
 from servecast.space import devices_of
 
 if TYPE_CHECKING:
+    from model.fitted_overheads import FittedOverheads
     from model.points import Points
     from model.simulate.replicas import Replicas
     from model.simulate.run import Run
@@ -123,6 +125,7 @@ class Server:
     points: Points
     config: Mapping[str, Scalar]
     replicas: Replicas
+    overheads: FittedOverheads
     warnings: tuple[str, ...] = ()
 
     def run(self, trace: Trace) -> Run:
@@ -145,14 +148,18 @@ class Server:
         from model.simulate.engine import engine_settings
         from model.simulate.replicas import kernel_of
         from model.simulate.run import summary
-        from model.steps.overheads import overheads
 
         settings = engine_settings(self.points, self.config, trace)
         compile_once(kernel_of(trace, settings, self.replicas), lambda: self.run(trace.first()))
-        started, added = time.process_time(), overheads(self.points.engine.name)
+        started, added = time.process_time(), self.points.overheads
         run = self.run(trace)
         answer = summary(run, added.request_s, added.token_s)
-        rest = {"replicas": self.replicas.count, "kv_blocks": run.settings.num_blocks, "warnings": list(self.warnings)}
+        rest = {
+            "replicas": self.replicas.count,
+            "kv_blocks": run.settings.num_blocks,
+            "overheads": overheads_document(self.overheads),
+            "warnings": list(self.warnings),
+        }
         return {**answer, **rest, "cpu_s": time.process_time() - started}
 
 
@@ -179,9 +186,10 @@ def server_of(
     points = Question(target, architecture, hardware, mean, grid).resolve(grid, load_of(mean, 1))
     _check(points)
     tables = tables_of(hardware, facts.name, version, store)
+    points, fitted = with_fitted(points, version, store)
     with listening() as said:
         replicas = _replicas(points, tables)
-    return Server(points, config, replicas, (*scheduled_by(facts.name), *sorted(said)))
+    return Server(points, config, replicas, fitted, (*scheduled_by(facts.name), *sorted(said)))
 
 
 def _replicas(points: Points, tables: Tables) -> Replicas:
@@ -203,10 +211,10 @@ def _check(points: Points) -> None:
     check_sizes(points)
     refused = why_not_started(points, memory(points), 0)
     if refused:
-        raise InputError(refused)
+        raise RefusedError(refused)
     if points.draft_tokens[0] > 0 and points.pp[0] > 1:
         what = "speculative decoding in a pipeline is not simulated"
-        raise InputError.at(f"{points.draft_tokens[0]:.0f} drafted tokens", what, "pp 1; whatif answers for both")
+        raise RefusedError.at(f"{points.draft_tokens[0]:.0f} drafted tokens", what, "pp 1; whatif answers for both")
     _check_ranks(points)
 
 
@@ -226,13 +234,13 @@ def _check_ranks(points: Points) -> None:
     sharing, name = points.attention_dp[0], points.engine.name
     if sharing > 1 and (name != "vllm" or points.dp[0] != sharing):
         what = f"{points.dp[0]:.0f} ranks of {name} of which {sharing:.0f} share experts: {_STEPS.get(name, _UNLIKE)}"
-        raise InputError.at("dp", what, "vllm, whose ranks all do; whatif answers for others")
+        raise RefusedError.at("dp", what, "vllm, whose ranks all do; whatif answers for others")
     if points.pp[0] > 1 and name == "sglang":
         what = "pipelines of SGLang are not simulated: each stage has a running batch of its own over one cache"
-        raise InputError.at(f"pp {points.pp[0]:.0f}", what, "pp 1; whatif answers for them")
+        raise RefusedError.at(f"pp {points.pp[0]:.0f}", what, "pp 1; whatif answers for them")
     if points.pp[0] > 1 and sharing > 1:
         what = "pipelines whose ranks share experts are not simulated: every stage would wait for all ranks"
-        raise InputError.at(f"pp {points.pp[0]:.0f}", what, "pp 1; whatif answers for them")
+        raise RefusedError.at(f"pp {points.pp[0]:.0f}", what, "pp 1; whatif answers for them")
 
 
 def scenario_of(text: str, rate: float | None, concurrency: int | None) -> Workload:
@@ -276,14 +284,3 @@ def decide(scenarios: Path, out: Path) -> int:
     except OSError as error:
         raise FileError(f"{out}: cannot be written ({error.strerror}); expected a file in a folder there is") from error
     return len(lines)
-
-
-def say_simulation(answer: Mapping[str, Any]) -> None:
-    """A table of the latencies, and a line of the rest; what stands in for what on stderr."""
-    for warning in answer["warnings"]:
-        note(warning)
-    names = [name for name in ("ttft_s", "tpot_s", "itl_s", "e2e_s") if name in answer]
-    columns = ["", *next(iter(answer[name] for name in names))]
-    print_table(columns, [[name, *answer[name].values()] for name in names])
-    rest = ("output_tps", "request_tps", "requests", "preemptions", "kv_peak", "duration_s", "cpu_s")
-    print(", ".join(f"{name} {cell_text(float(f'{answer[name]:.4g}'))}" for name in rest))

@@ -102,7 +102,8 @@ def devices_of(grid: Grid, facts: EngineFacts, held: int | None = None) -> npt.N
     """
     columns = {facts.parameters[name].role: grid.columns[name] for name in grid.columns if name in facts.parameters}
     spread = {role: column for role, column in columns.items() if role in {"tp", "pp", "dp"}}
-    shares = np.array([value is True for value in columns.get("dp_attention", np.zeros(len(grid))).tolist()])
+    attention = columns.get("dp_attention", np.zeros(0))
+    shares = np.array([value is True for value in attention.tolist()] or [False])
     devices = np.full(len(grid), 1 if spread else held or 1, dtype=np.int64)
     for role, column in spread.items():
         if column.dtype.kind == "i":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import repeat
 from typing import Any
 
@@ -16,6 +16,7 @@ from model.architecture import resolve_model
 from model.knobs import ROLES
 from model.prediction import Estimate, GridPrediction
 from model.question import Question, analyse
+from model.scenario import ScenarioIndex
 from model.surrogate import Surrogate
 from model.tables.said import listening
 from perfdb.errors import InputError
@@ -23,7 +24,7 @@ from perfdb.facts.engine_names import name_and_version
 from perfdb.facts.engines import EngineFacts, engine
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid, Scalar, Target, Workload
-from perfdb.store import Store
+from perfdb.store import State, Store
 from search.space import ConfigSpace, Parameter
 from servecast.kernel_tables import shelf_of
 from servecast.output import cell_text, note, print_table
@@ -33,6 +34,8 @@ from servecast.whatif_notes import notes_of
 Answered = tuple[npt.NDArray[np.int64], Question, GridPrediction]
 """Rows of a grid, the question about them and its answer."""
 MOST_TOKENS = 1e9
+_AT_ONCE = 4096
+"""Configs of several numbers of devices that are asked for at once: more take their memory in parts."""
 MOST_LINES = 50
 """Configs that a person is shown."""
 SHOWN = ("ttft_s", "tpot_s", "output_tps", "e2e_s", "itl_s", "request_tps", "output_tps_per_gpu")
@@ -40,16 +43,16 @@ SHOWN = ("ttft_s", "tpot_s", "output_tps", "e2e_s", "itl_s", "request_tps", "out
 
 def surrogate(store: Store, without_run: str | None = None) -> Surrogate:
     """The fitted model for the database as it is on disk now; fitted once per state of the file and process."""
-    return _fitted(store, store.identity, without_run)
+    return _fitted(store.state, without_run)
 
 
 @lru_cache(maxsize=4)
-def _fitted(store: Store, _identity: object, without_run: str | None) -> Surrogate:
-    history = store.results()
+def _fitted(state: State, without_run: str | None) -> Surrogate:
+    history = state.store.results()
     if without_run is not None and len(history["run_id"]):
         keep = np.array([run != without_run for run in history["run_id"]], dtype=bool)
         history = {name: column[keep] for name, column in history.items()}
-    return Surrogate.fit(history, shelf_of(store))
+    return Surrogate.fit(history, shelf_of(state.store))
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,12 @@ class WhatIf:
     devices: int | None = None
     reused: float = 0.0
 
-    @property
+    @cached_property
     def version(self) -> str | None:
         """The engine's version, if one was given."""
         return name_and_version(self.engine)[1]
 
-    @property
+    @cached_property
     def facts(self) -> EngineFacts:
         """The engine, named "engine" or "engine:version".
 
@@ -96,8 +99,13 @@ class WhatIf:
             tuple(Parameter(name, values, known[name].applied) for name, values in chosen.items())
         ).grid()
 
-    def questions(self, grid: Grid) -> Iterator[tuple[npt.NDArray[np.int64], Question]]:
+    def questions(
+        self, grid: Grid, scenarios: ScenarioIndex | None = None
+    ) -> Iterator[tuple[npt.NDArray[np.int64], Question]]:
         """Rows of the grid and the question about them, one for each number of devices that configs take.
+
+        With `scenarios`, and unless the grid is large, one for all those on which nothing was measured: there, answers
+        do not depend on what else is asked. Its target has the fewest of them.
 
         Raises:
             UnknownNameError: the model, platform or engine is not known. ModelError, FileError: the model's files.
@@ -108,11 +116,18 @@ class WhatIf:
             what = f"a config takes {needed.max()} devices (tp x pp x dp)"
             raise InputError.at(f"--devices {self.devices}", what, "as many devices as the largest config takes")
         devices = np.full(len(grid), self.devices) if self.devices else needed
-        for count in np.unique(devices):
-            rows = np.flatnonzero(devices == count)
-            target = Target(architecture.name, hardware.name, self.facts.name, int(count), self.version)
-            asked = Question(target, architecture, hardware, self.workload, grid.take(rows), reused=self.reused)
-            yield rows, asked
+        target = Target(architecture.name, hardware.name, self.facts.name, int(devices.min()), self.version)
+        whole = Question(target, architecture, hardware, self.workload, grid, reused=self.reused)
+        apart = devices
+        if scenarios is not None and len(grid) <= _AT_ONCE:
+            apart = np.where(np.isin(devices, list(scenarios.places(whole))), devices, 0)
+        for number in sorted(set(apart.tolist())):
+            rows = np.flatnonzero(apart == number)
+            if len(rows) == len(grid):
+                yield rows, whole
+            else:
+                here = replace(target, devices=int(devices[rows].min()))
+                yield rows, replace(whole, target=here, grid=grid.take(rows))
 
 
 def own_names(facts: EngineFacts, sets: Mapping[str, tuple[Scalar, ...]]) -> dict[str, tuple[Scalar, ...]]:
@@ -153,7 +168,10 @@ def whatif(asked: WhatIf, store: Store, explained: bool = False, most: int | Non
     started = time.process_time()
     grid, model = asked.grid(), surrogate(store)
     with listening() as said:
-        answers = [(places, question, model.predict(question, SHOWN)) for places, question in asked.questions(grid)]
+        answers = [
+            (places, question, model.predict(question, SHOWN))
+            for places, question in asked.questions(grid, model.scenarios)
+        ]
     shown = _best(answers, len(grid), most)
     rows: dict[int, dict[str, Any]] = {}
     for places, question, answer in answers:

@@ -22,6 +22,11 @@ def unseen_text(names: Sequence[str]) -> str:
     return f"not seen by the closed form: {', '.join(names)}; servecast simulate serves them"
 
 
+def link_text(answer: Mapping[str, Any]) -> str:
+    """How fast two pools move KV caches."""
+    return f"KV caches move at {answer['link_bytes_s'] / 1e9:g} GB/s from device to device (--link)"
+
+
 def _compared(answer: Mapping[str, Any]) -> str:
     best, bounds = answer["best"], f" that keeps {', '.join(answer['slo'])}" if answer["slo"] else ""
     none = [name for name in ("agg", "disagg") if best[name] is None]
@@ -43,7 +48,7 @@ def _e2e_text(found: Mapping[str, float]) -> str:
 
 def _terms(answer: Mapping[str, Any]) -> list[str]:
     """The link, the efficiency, and how sure the numbers are."""
-    said = [f"KV caches move at {answer['link_bytes_s'] / 1e9:g} GB/s from device to device (--link)"]
+    said = [link_text(answer)]
     if any(row["replicas"] > 1 for row in answer["rows"]):
         said.append(f"each of several units serves {answer['efficiency']:.0%} of what it serves alone (--efficiency)")
     return [*said, "intervals of two pools are wide priors: none of the runs learned from had any (validated: false)"]

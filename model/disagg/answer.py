@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from model.cycle import DEFAULT_WAVES
+from model.convoy import DEFAULT_WAVES
 from model.disagg.flow import (
     ACTIVE,
     MOVE_S,
@@ -36,7 +36,6 @@ from model.load import VARIATION, Load
 from model.prediction import Bools, Estimate, Floats
 from model.question import Question
 from model.queueing import MOST_LOAD, in_flight
-from model.steps.overheads import overheads
 from perfdb.errors import InputError
 
 Ints = npt.NDArray[np.int64]
@@ -48,13 +47,15 @@ _ROW_S = 3e-3
 class Asked:
     """n deployments of a prefill pool, of configs of one grid, and a decode pool, of configs of another.
 
-    Both questions are of one model, engine and workload; a config is that of one worker.
+    Both questions are of one model, engine and workload; a config is that of one worker. `amounts` are requests/s or in
+    flight of each deployment, n, where they are not the workload's own.
     """
 
     prefill: Question
     decode: Question
     deployments: Deployments
     sharing: Sharing = ALONE
+    amounts: Floats | None = None
 
     @property
     def link_bytes_s(self) -> float:
@@ -93,13 +94,31 @@ def disaggregated(asked: Asked, lessons: Lessons | None = None) -> Answer:
     Raises:
         InputError: the workload cannot be served so, or a parameter's value cannot be right.
     """
-    workload = asked.decode.workload
-    pools = Pool.of(asked.prefill, replace(workload, osl=1)), Pool.of(asked.decode, workload)
-    _check(pools[1].points.load)
-    shared = shared_out(pools, asked.deployments, asked.sharing, asked.link_bytes_s)
+    pools = _pools(asked)
+    shared = shared_out(pools, asked.deployments, asked.sharing, asked.link_bytes_s, asked.amounts)
     rows_s = _ROW_S * len(shared.load)
     flow = _open(shared) if shared.is_open else closed_loop.taking(rows_s)(shared.units, shared.load)
     return _answer(asked, pools, shared, flow, lessons)
+
+
+def filled(asked: Asked) -> tuple[Deployments, Ints]:
+    """The deployments with workers that are not given matched to more requests than can be served, and the devices of
+    either pool of a unit, `n x 2`.
+
+    Raises:
+        See `disaggregated`.
+    """
+    endless = np.full(len(asked.deployments.prefill), np.inf)
+    shared = shared_out(_pools(asked), asked.deployments, asked.sharing, asked.link_bytes_s, endless)
+    x, y = shared.workers.T
+    return replace(asked.deployments, prefill_workers=x, decode_workers=y), shared.device_counts
+
+
+def _pools(asked: Asked) -> tuple[Pool, Pool]:
+    workload = asked.decode.workload
+    pools = Pool.of(asked.prefill, replace(workload, osl=1)), Pool.of(asked.decode, workload)
+    _check(pools[1].points.load)
+    return pools
 
 
 def _check(load: Load) -> None:
@@ -141,7 +160,7 @@ def _decoding(units: Units, rows: Ints, rate: Floats) -> tuple[Floats, Floats]:
 
 def _answer(asked: Asked, pools: tuple[Pool, Pool], shared: Shared, flow: Floats, lessons: Lessons | None) -> Answer:
     points = pools[1].points
-    tokens, added = float(points.load.osl[0]) - 1.0, overheads(points.engine.name)
+    tokens, added = float(points.load.osl[0]) - 1.0, points.overheads
     behind = _behind(shared, flow)
     decode = flow[:, STEP_S] * shared.units.steps + tokens * added.token_s
     stages = {"prefill": flow[:, PROMPT_S], "transfer": flow[:, MOVE_S], "wait": flow[:, WAIT_S] + behind.sum(axis=0)}

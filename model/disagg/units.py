@@ -13,7 +13,6 @@ from model.disagg.flow import Units
 from model.disagg.pools import Pool, decode_curves, moved_bytes, prompts
 from model.disagg.rate_match import matched
 from model.prediction import Floats
-from model.steps.overheads import overheads
 
 Ints = npt.NDArray[np.int64]
 POOLS = ("prefill", "decode")
@@ -82,24 +81,29 @@ class Shared:
         return least
 
 
-def shared_out(pools: tuple[Pool, Pool], asked: Deployments, sharing: Sharing, link: float) -> Shared:
+def shared_out(
+    pools: tuple[Pool, Pool], asked: Deployments, sharing: Sharing, link: float, amounts: Floats | None = None
+) -> Shared:
     """Match the workers that are not given, and share devices and load among units.
 
     Args:
         pools: the prefill pool and the decode pool. asked: n deployments of them. sharing: devices and their router.
-        link: bytes/s between two devices of different pools.
+        link: bytes/s between two devices of different pools. amounts: requests/s or in flight of each deployment, `n`;
+            None where they are the pools' own, of which all rows have the same.
     """
     devices = np.stack([pools[0].devices[asked.prefill], pools[1].devices[asked.decode]], axis=1)
     load = pools[1].points.load
-    is_open, amount = bool(load.is_open[0]), float(load.amount[0])
+    is_open = bool(load.is_open[0])
+    amount = np.full(len(devices), load.amount[0]) if amounts is None else amounts
     one = _units(pools, asked, link)
     workers = np.stack([asked.prefill_workers, asked.decode_workers], axis=1)
     silent = np.flatnonzero((workers == 0).any(axis=1))
     if len(silent):
         part = Units(*(column if name == "curves" else column[silent] for name, column in one._asdict().items()))
-        most = np.full(len(silent), np.inf if is_open else amount)
+        unbounded = np.full(len(silent), np.inf)
+        most = unbounded if is_open else amount[silent]
         # what units do beside others is not known before their number is
-        wanted = np.full(len(silent), amount / sharing.efficiency if is_open else np.inf)
+        wanted = amount[silent] / sharing.efficiency if is_open else unbounded
         workers[silent] = matched.taking(5e-3 * len(silent))(
             part, devices[silent], sharing.devices or 0, most, wanted, workers[silent]
         )
@@ -123,7 +127,7 @@ def shared_out(pools: tuple[Pool, Pool], asked: Deployments, sharing: Sharing, l
 def _units(pools: tuple[Pool, Pool], asked: Deployments, link: float) -> Units:
     """Units of one worker in each pool."""
     prefill, decode = pools
-    times, added, load = prompts(prefill), overheads(decode.points.engine.name), decode.points.load
+    times, added, load = prompts(prefill), decode.points.overheads, decode.points.load
     there, here, n = asked.prefill, asked.decode, len(asked.prefill)
     sent, taken = moved_bytes(prefill, decode, there, here)
     steps = (decode.points.answer_steps - 1.0)[here]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 
 from model.architecture import Architecture
-from model.history import Columns, Training, training
+from model.history import FAMILIES, Columns, Training, training
 from model.tables.said import listening
 from model.tables.shelf import Shelf
 from perfdb.facts.own import own_facts
 from perfdb.kept import Arrays, as_text, from_text, kept, name_of
+
+_PLAIN = ("rows", "group", "features", "sequences", "of_tables")
+_KINDS = ("residual", "analytic")
 
 
 def kept_training(history: Columns, local: Architecture | None, shelf: Shelf) -> Training:
@@ -36,12 +39,14 @@ def _digest(history: Columns) -> bytes:
 
 def _arrays(found: Training) -> Arrays:
     words = as_text({"groups": found.groups, "skipped": found.skipped})
-    residual = {f"residual.{name}": values for name, values in found.residual.items()}
-    return {"rows": found.rows, "group": found.group, "features": found.features, "words": words, **residual}
+    plain = {name: getattr(found, name) for name in _PLAIN}
+    families = {f"{kind}.{name}": getattr(found, kind)[name] for kind in _KINDS for name in FAMILIES}
+    return {**plain, **families, "words": words}
 
 
 def _training(arrays: Arrays) -> Training:
     words = from_text(arrays["words"])
-    residual = {name.partition(".")[2]: values for name, values in arrays.items() if name.startswith("residual.")}
+    rows, group, features, sequences, of_tables = (arrays[name] for name in _PLAIN)
+    residual, analytic = ({name: arrays[f"{kind}.{name}"] for name in FAMILIES} for kind in _KINDS)
     groups = tuple(tuple(group) for group in words["groups"])
-    return Training(arrays["rows"], arrays["group"], groups, arrays["features"], residual, words["skipped"])
+    return Training(rows, group, groups, features, residual, analytic, sequences, of_tables, words["skipped"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from model.feasibility import longest, says_longest
 from model.memory import memory
 from model.points import Points
 from model.simulate.sglang.server import POLICIES, AnySettings, SglangSettings
@@ -11,7 +12,7 @@ from model.simulate.speculation import Speculation
 from model.simulate.state import EngineSettings
 from model.simulate.trace import Trace
 from model.step import drafting_share
-from perfdb.errors import InputError
+from perfdb.errors import InputError, UnknownNameError
 from perfdb.facts.engines import EngineParameter
 from perfdb.records import Scalar
 
@@ -34,10 +35,11 @@ def engine_settings(points: Points, config: Mapping[str, Scalar], trace: Trace) 
     The blocks of the KV cache are what the memory leaves, unless the config says how many there are.
 
     Raises:
-        InputError: no block is left, or a flag's value cannot be right.
+        InputError: no block is left, a request is too long, or a flag's value cannot be right.
     """
     if points.engine.name == "sglang":
-        return _sglang_settings(points, config, int((trace.prompt + trace.output).max()), _blocks(points))
+        # two tokens of the context stay empty, and a prompt's last five
+        return _sglang_settings(points, config, _context(points, trace, 7), _blocks(points))
     return vllm_settings(points, config, trace)
 
 
@@ -52,21 +54,19 @@ def vllm_settings(points: Points, config: Mapping[str, Scalar], trace: Trace) ->
     """The same as vLLM's scheduler would take it, whatever the engine.
 
     Raises:
-        InputError: no block is left, or a flag's value cannot be right.
+        InputError: no block is left, a request is too long, or a flag's value cannot be right.
     """
-    longest = int((trace.prompt + trace.output).max())
-    model_len = int(points.max_model_len[0]) or max(points.architecture.max_positions, longest + 1)
     caches = _flag(points, config, "prefix_caching", True) and not _value(points, config, "no_prefix_caching", False)
     return EngineSettings(
         max_num_batched_tokens=int(points.max_num_batched_tokens[0]),
         max_num_seqs=int(points.max_num_seqs[0]),
         block_size=int(points.block_size[0]),
         num_blocks=_blocks(points),
-        max_model_len=model_len,
+        max_model_len=_context(points, trace, 1),
         enable_prefix_caching=caches,
         enable_chunked_prefill=bool(points.chunked_prefill[0] > 0),
         long_prefill_token_threshold=_whole(points, config, "prefill_threshold", 0),
-        is_priority=_value(points, config, "policy", "fcfs") == "priority",
+        is_priority=_word(points, config, "policy", "fcfs") == "priority",
         async_scheduling=_flag(points, config, "async_scheduling", False),
         speculation=_speculation(points),
     )
@@ -80,7 +80,18 @@ def _speculation(points: Points) -> Speculation | None:
     return Speculation(tokens, float(points.acceptance[0]), bool(points.draft_layers[0] > 0), share)
 
 
-def _sglang_settings(points: Points, config: Mapping[str, Scalar], longest: int, blocks: int) -> SglangSettings:
+def _context(points: Points, trace: Trace, room: int) -> int:
+    """Tokens of the longest sequence that the engine is told of; else as the trace needs, with `room` for more."""
+    tokens = trace.prompt + trace.output
+    row, most = int(tokens.argmax()), longest(points)[0]
+    if tokens[row] > most:
+        what = f"{tokens[row]} tokens of prompt and answer, {says_longest(points, 0)}"
+        raise InputError.at(f"request {row + 1}", what, f"at most {most:.0f}")
+    told = int(points.max_model_len[0])
+    return told if told > 0 else int(tokens[row]) + room
+
+
+def _sglang_settings(points: Points, config: Mapping[str, Scalar], context: int, blocks: int) -> SglangSettings:
     policy = _value(points, config, "policy", "fcfs")
     if policy not in POLICIES:
         raise InputError.at(f"schedule_policy {policy}", "it is not simulated", f"one of {', '.join(POLICIES)}")
@@ -99,8 +110,7 @@ def _sglang_settings(points: Points, config: Mapping[str, Scalar], longest: int,
         max_num_seqs=seqs,
         num_blocks=blocks,
         block_size=size,
-        # two tokens of the context stay empty, and a prompt's last five
-        context_length=int(points.max_model_len[0]) or max(points.architecture.max_positions, longest + 7),
+        context_length=context,
         max_prefill_tokens=_whole(points, config, "prefill_tokens", 16384),
         chunked_prefill_size=chunk,
         schedule_policy=str(policy),
@@ -119,6 +129,14 @@ def _value(points: Points, config: Mapping[str, Scalar], role: str, fallback: Sc
         return said
     parameter = _parameter(points, role)
     return fallback if parameter is None or parameter.default is None else parameter.default
+
+
+def _word(points: Points, config: Mapping[str, Scalar], role: str, fallback: Scalar) -> Scalar:
+    """As `_value`, one of the parameter's words where it has some."""
+    value, parameter = _value(points, config, role, fallback), _parameter(points, role)
+    if parameter is not None and parameter.values and value not in parameter.values:
+        raise UnknownNameError.of(f"{parameter.name} of {points.engine.name}", str(value), parameter.values)
+    return value
 
 
 def _said(points: Points, config: Mapping[str, Scalar], role: str) -> Scalar:

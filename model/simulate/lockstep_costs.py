@@ -7,7 +7,6 @@ import numpy as np
 from model.points import Points
 from model.simulate.lockstep_clock import LockstepCosts
 from model.steps.config import step_model
-from model.steps.overheads import overheads
 from model.tables.library import Tables
 
 _LARGEST_GRAPH = 512
@@ -21,7 +20,7 @@ def lockstep_costs(points: Points, tables: Tables) -> LockstepCosts:
     does, but the devices of all wait for the last host.
     """
     most, seqs = int(points.max_num_batched_tokens[0]), int(points.max_num_seqs[0] * (1.0 + points.draft_tokens[0]))
-    steps, added = step_model(points, 0, tables), overheads(points.engine.name)
+    steps, added = step_model(points, 0, tables), points.overheads
     whole, together = steps.costs(most, seqs), steps.together(most)
     own = whole._replace(tokens=whole.tokens - together)
     if own.step == 0.0:

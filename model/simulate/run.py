@@ -20,6 +20,8 @@ from model.simulate.trace import Trace
 from perfdb.errors import InputError
 
 PERCENTILES = (50, 90, 95, 99)
+KEEPS_UP = 0.98
+"""Share of the pace of requests that must be kept for a rate to count as served."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,17 @@ class Run:
             return gaps, weights
         together = float((self.emitted - 1).sum() - weights.sum())  # drafts that were right come with what they follow
         return np.append(gaps, 0.0), np.append(weights, together)
+
+    def kept_up(self) -> float:
+        """Share of the pace at which requests came that answers began at: 1 where waits do not grow during the run, and
+        in closed loops. Waits of the last tenth of the requests are held against the median of the first half."""
+        arrived, order = self.served.arrived, np.argsort(self.served.arrived, kind="stable")
+        came = float(arrived[order[-1]] - arrived[order[0]])
+        if self.trace.cap or came == 0:
+            return 1.0
+        n, waits = len(order), (self.served.first_s - arrived)[order]
+        grown = float(waits[-max(n // 10, 1) :].mean() - np.median(waits[: (n + 1) // 2]))
+        return came / (came + max(grown, 0.0))
 
 
 def simulate(trace: Trace, settings: AnySettings, costs: StepCosts, is_skipping: bool = True) -> Run:
@@ -114,20 +127,22 @@ def is_plain(trace: Trace, settings: EngineSettings) -> bool:
 
 
 def summary(run: Run, request_s: float = 0.0, token_s: float = 0.0) -> dict[str, Mapping[str, float] | float]:
-    """Mean and percentiles of ttft_s, tpot_s, itl_s and e2e_s; rates, preemptions and the peak use of the cache."""
-    answer: dict[str, Mapping[str, float] | float] = {}
-    for name, seconds in run.latencies(request_s, token_s).items():
-        if len(seconds):
-            answer[name] = _described(seconds, np.ones(len(seconds)))
+    """Mean and percentiles of ttft_s, tpot_s, itl_s and e2e_s; rates, preemptions and the peak use of the cache.
+
+    Answers of one token have no time between tokens: where there are no others, all of tpot_s and itl_s is NaN.
+    """
+    answer: dict[str, Mapping[str, float] | float] = {
+        name: _described(seconds, np.ones(len(seconds))) for name, seconds in run.latencies(request_s, token_s).items()
+    }
     gaps, weights = run.gaps()
-    if weights.sum() > 0:
-        answer["itl_s"] = _described(gaps + token_s, weights)
+    answer["itl_s"] = _described(gaps + token_s, weights)
     emitted = run.emitted.sum()
     window = float(run.served.last_s.max() - run.served.arrived.min())
     answer |= {
         "output_tps": float(emitted / window),
         "total_tps": float((emitted + run.trace.prompt.sum()) / window),
         "request_tps": len(run.trace) / window,
+        "kept_up": run.kept_up(),
         "duration_s": window,
         "requests": len(run.trace),
         "steps": int(run.served.steps.sum()),
@@ -138,7 +153,10 @@ def summary(run: Run, request_s: float = 0.0, token_s: float = 0.0) -> dict[str,
 
 
 def _described(values: Floats, weights: Floats) -> dict[str, float]:
-    """Mean and percentiles of weighted values: the least value that so many percent of the weight do not exceed."""
+    """Mean and percentiles of weighted values: the least value that so many percent of the weight do not exceed; NaN
+    where there is no weight."""
+    if not weights.sum() > 0:
+        return dict.fromkeys(("mean", *(f"p{p}" for p in PERCENTILES)), np.nan)
     order = np.argsort(values)
     ordered, reached = values[order], np.cumsum(weights[order])
     places = np.searchsorted(reached, np.array(PERCENTILES) / 100.0 * reached[-1])

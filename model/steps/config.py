@@ -6,7 +6,7 @@ from model.parts import HEAD
 from model.points import Points
 from model.simulate.costs import StepCosts
 from model.steps.layers import Sharding
-from model.steps.overheads import launching_s, overheads
+from model.steps.overheads import launching_s
 from model.steps.tabulate import StepModel
 from model.tables.exchange import DEEPEP, NVLINK
 from model.tables.library import Tables
@@ -18,7 +18,7 @@ def step_model(points: Points, row: int, tables: Tables) -> StepModel:
     """The steps of the config in one row; on a GPU small kernels are counted by themselves, not by the layer."""
     model = points.architecture
     weights, cache = points.weight_names[points.weight_row[row]], points.cache_names[points.cache_row[row]]
-    added = overheads(points.engine.name)
+    added = points.overheads
     added = added if points.platform.kind == "cpu" else added.between_kernels
     divided = (points.tp, points.pp, points.ep, points.attention_dp)
     tp, pp, ep, ranks = (int(column[row]) for column in divided)

@@ -14,7 +14,6 @@ from model.simulate.costs import attention_s
 from model.step import drafting_s, operation_s
 from model.steps.bundle import Bundle
 from model.steps.config import step_model
-from model.steps.overheads import overheads
 from model.steps.tabulate import StepModel
 from model.tables.answer import INTERPOLATED, PROVENANCE, ROOFLINE
 from model.tables.efficiency import ROOFLINE_SD
@@ -68,7 +67,7 @@ def _on_roofline(points: Points, load: StepLoad) -> Iterator[_Part]:
         seconds = operation_s(points, operation)[0].item()
         if seconds > 0:
             yield operation.name, seconds, ROOFLINE_SD, PROVENANCE[ROOFLINE]
-    added = overheads(points.engine.name)
+    added = points.overheads
     engine_s = added.step_s + added.layer_s * points.architecture.layers + added.sequence_s * load.sequences.item()
     yield _ENGINE, engine_s, _ENGINE_SD, _ENGINE
 

@@ -259,10 +259,10 @@ class Tables:
             sets = [found for found in sets if not choice.is_of(found)]
         if choice is None or packed is None:
             return _Source(None, wanted, wanted, None)
-        nearest = asked.nearest(self.sets)
-        if nearest is not None:
-            self.warnings[_OF_VERSION] = asked.never_measured(nearest)
-        self._note(about, asked.notes(kernel.name, dtype, choice, packed, nearest))
+        sentence = asked.never_measured(choice, self.sets)
+        # the first table that stands in for an unknown version names it, once
+        is_said = sentence is not None and self.warnings.setdefault(_OF_VERSION, sentence) == sentence
+        self._note(about, asked.notes(kernel.name, dtype, choice, packed, is_said))
         return _Source(packed, own, wanted, choice)
 
     def _packed(self, kernel: Kernel, own: Rates, choice: Choice, kv_dtype: str | None) -> Table | None:
@@ -273,8 +273,9 @@ class Tables:
         return self.packed[key]
 
     def _note(self, key: Key, sentences: Iterable[str]) -> None:
-        said = "; ".join([*filter(None, [self.warnings.get(key)]), *sentences])
-        if said:
+        """Each sentence once: some may be known from step costs that were kept."""
+        known = filter(None, self.warnings.get(key, "").split("; "))
+        if said := "; ".join(dict.fromkeys([*known, *sentences])):
             self.warnings[key] = said
 
     def _pack(self, kernel: Kernel, own: Rates, choice: Choice, kv_dtype: str | None) -> Table | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from model.tables.answer import EXTRAPOLATED, INTERPOLATED
 from model.tables.pack import Table
-from model.tables.sources import LEAST_ROWS, Choice, distance
+from model.tables.sources import LEAST_ROWS, Choice
 from perfdb.operations import OperationSet
 
 
@@ -21,23 +21,19 @@ class Asked:
     engine: str
     version: str | None
 
-    def nearest(self, sets: Iterable[OperationSet]) -> str | None:
-        """The version of the engine that is nearest to the one asked for, where that one was never measured."""
+    def never_measured(self, choice: Choice, sets: Iterable[OperationSet]) -> str | None:
+        """That nothing of the version is known, and which one stands in; None where something is, or for another
+        engine's table."""
         known = {s.engine_version for s in sets if s.engine == self.engine}
-        if self.version is None or not known or self.version in known:
+        if self.version is None or self.version in known or choice.engine != self.engine:
             return None
-        return min(known, key=lambda version: (distance(self.engine, version, self.version), version or ""))
+        nearest = f"tables of {self.engine} {choice.version or 'of no known version'}, the nearest version, stand in"
+        return f"nothing of {self} on {self.platform} was measured: {nearest}"
 
-    def never_measured(self, nearest: str) -> str:
-        """That nothing of the version is known."""
-        return (
-            f"nothing of {self} on {self.platform} was measured: tables of {self.engine} {nearest}, the nearest "
-            "version, stand in"
-        )
-
-    def notes(self, op: str, dtype: str, choice: Choice, table: Table, nearest: str | None) -> Iterator[str]:
-        """What to say of the table that answers for an operation and its number format."""
-        is_nearest = choice.engine == self.engine and choice.version == nearest and not choice.is_sibling
+    def notes(self, op: str, dtype: str, choice: Choice, table: Table, is_said: bool) -> Iterator[str]:
+        """What to say of the table that answers for an operation and its number format; that its version stands
+        in for the one asked for may be said already (`is_said`)."""
+        is_nearest = is_said and not choice.is_sibling
         whose = f"{choice.engine} {choice.version or ''}".strip()
         if (choice.is_proxy or choice.is_sibling) and not is_nearest:
             wanted = f"{dtype} {op} of {self} on {self.platform}"

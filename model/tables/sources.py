@@ -6,6 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from perfdb.facts.engines import is_untagged
 from perfdb.operations import OperationSet
 
 _PATCH_SD, _RELEASE_SD, _MOST_SD = 0.03, 0.17, 0.75
@@ -114,26 +117,32 @@ def version_sd(far: float) -> float:
 
 
 def distance(engine: str | None, one: str | None, other: str | None) -> float:
-    """Releases between two versions: SGLang counts them by its third number, others by their second; ten candidates of
-    one release count as one."""
-    apart = abs(version_number(one) - version_number(other))
+    """Releases between two versions, inf where one of them is not known: SGLang counts them by its third number, others
+    by their second; ten candidates of one release count as one."""
+    numbers = version_number(one), version_number(other)
+    if not all(numbers):
+        return np.inf
+    apart = abs(numbers[0] - numbers[1])
     if apart < _CANDIDATES:
         return min(apart * 1e5, 1.0)
     return apart / (0.01 if engine == "sglang" else 1.0)
 
 
 def _rank(found: OperationSet, engine: str, version: str | None) -> tuple[float, ...]:
-    """Own engine first, then the nearest version, the newest of another engine or where none is asked for; then the
-    larger table."""
-    name = found.engine or ""
+    """Own engine first, then the nearest version, the newest of another engine or where none is asked for; then
+    releases before builds between them, then the larger table."""
+    name, there = found.engine or "", found.engine_version
     whose = -1 if name == engine else _ENGINES.index(name) if name in _ENGINES else len(_ENGINES)
+    last = float(_BUILD.search(there or "") is not None), -found.rows
     if version is None or name != engine:
-        return whose, 0.0, -version_number(found.engine_version), -found.rows
-    return whose, float(found.engine_version != version), distance(name, found.engine_version, version), -found.rows
+        return whose, 0.0, -version_number(there), *last
+    return whose, float(there != version), distance(name, there, version), *last
 
 
 def version_number(text: str | None) -> float:
     """Versions as numbers to measure distances by: 0.24.1 is 24.01, 1.3.0rc20 a little below 103; 0 where unknown."""
+    if text is not None and is_untagged(text):
+        return 0.0
     release, _, candidate = _BUILD.split(text or "", maxsplit=1)[0].partition("rc")
     parts = [float(part) for part in re.findall(r"\d+", release)[:3]]
     number = sum(part * scale for part, scale in zip(parts, (100.0, 1.0, 0.01), strict=False))

@@ -24,7 +24,8 @@ class Applied(StrEnum):
 class EngineParameter:
     """One parameter of an engine. `role` is the model's word for it ("tp", "max_num_seqs", …), empty if it has none.
 
-    `larger` are the defaults on GPUs of at least so many GiB, `since` those from a version of the engine on, ascending.
+    `larger` are the defaults on GPUs of at least so many GiB, `since` those from a version of the engine on, ascending;
+    `values` the words that it takes, where there are only some.
     """
 
     name: str
@@ -34,6 +35,7 @@ class EngineParameter:
     meaning: str = ""
     larger: tuple[tuple[float, Scalar], ...] = ()
     since: tuple[tuple[str, Scalar], ...] = ()
+    values: tuple[str, ...] = ()
 
     @property
     def shown_default(self) -> str:
@@ -74,7 +76,7 @@ class EngineFacts:
         parameters = dict(self.parameters)
         for name, parameter in self.parameters.items():
             for first, value in parameter.since:
-                if version is None or _release(version) >= _release(first):
+                if version is None or is_untagged(version) or _release(version) >= _release(first):
                     parameters[name] = replace(parameter, default=value)
         return replace(self, parameters=parameters)
 
@@ -94,6 +96,12 @@ class EngineFacts:
     def defaults(self) -> dict[str, Scalar]:
         """Parameter -> the value that the engine takes when it is not told."""
         return {name: parameter.default for name, parameter in self.parameters.items()}
+
+
+def is_untagged(version: str) -> bool:
+    """Whether a version is what setuptools-scm calls a build of sources without tags, as 0.1.dev19262+gb6bbf29: its
+    number says nothing of the release that it comes near to."""
+    return re.match(r"0\.1\.dev\d+\+", version) is not None
 
 
 def _release(version: str) -> tuple[int, ...]:
@@ -128,6 +136,13 @@ _DRAFTS = (
 )
 """What speculative decoding yields depends on the models: said here, since no flag says it."""
 
+_GGML_CACHES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+
+
+def _kv_cache_dtype(*words: str) -> EngineParameter:
+    return _P("kv_cache_dtype", "auto", role="kv_dtype", meaning="dtype of the KV cache", values=("auto", *words))
+
+
 ENGINES: dict[str, EngineFacts] = {
     facts.name: facts
     for facts in (
@@ -139,9 +154,9 @@ ENGINES: dict[str, EngineFacts] = {
             _P("n_batch", 2048, role="max_num_batched_tokens", meaning="most tokens of one logical batch"),
             _P("n_ubatch", 512, role="prefill_chunk", meaning="most tokens of one physical batch"),
             _P("threads", None, role="threads", meaning="CPU threads; None: one per core"),
-            _P("cache_type_k", "f16", role="kv_dtype", meaning="dtype of the K cache"),
-            _P("cache_type_v", "f16", meaning="dtype of the V cache"),
-            _P("kv_type", "f16", role="kv_dtype", meaning="dtype of both caches"),
+            _P("cache_type_k", "f16", role="kv_dtype", meaning="dtype of the K cache", values=_GGML_CACHES),
+            _P("cache_type_v", "f16", meaning="dtype of the V cache", values=_GGML_CACHES),
+            _P("kv_type", "f16", role="kv_dtype", meaning="dtype of both caches", values=_GGML_CACHES),
             _P("cont_batching", True, role="continuous_batching", meaning="admit requests while others decode"),
             _P("quantization", None, role="weight_dtype", meaning="which of the model's files is loaded"),
             _P("n_ctx", None, role="max_model_len", meaning="context tokens over all slots; None: as the load needs"),
@@ -172,7 +187,7 @@ ENGINES: dict[str, EngineFacts] = {
             ),
             _P("enable_chunked_prefill", True, role="chunked_prefill", meaning="split prefills over steps"),
             _P("gpu_memory_utilization", 0.9, role="memory_fraction", meaning="share of device memory"),
-            _P("kv_cache_dtype", "auto", role="kv_dtype", meaning="dtype of the KV cache"),
+            _kv_cache_dtype("float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2", "nvfp4"),
             _P("quantization", None, role="weight_dtype", meaning="quantisation of the weights"),
             _P("max_model_len", None, role="max_model_len", meaning="longest sequence"),
             _P("block_size", 16, role="block_size", meaning="tokens in a block of the KV cache"),
@@ -190,7 +205,7 @@ ENGINES: dict[str, EngineFacts] = {
                 # github.com/vllm-project/vllm/pull/27614
                 since=(("0.14.0", True),),
             ),
-            _P("scheduling_policy", "fcfs", role="policy", meaning="who goes first: fcfs or priority"),
+            _P("scheduling_policy", "fcfs", role="policy", meaning="who goes first", values=("fcfs", "priority")),
             aliases=("vLLM",),
             counted_small=("a100", "a800"),
             # made with NVIDIA's Model Optimizer, whose default is an fp8 cache; quantization=fp8 may be done on loading
@@ -215,7 +230,7 @@ ENGINES: dict[str, EngineFacts] = {
                 larger=((35, 4096), (60, 8192), (160, 16384)),
             ),
             _P("mem_fraction_static", 0.88, role="memory_fraction", meaning="share of device memory"),
-            _P("kv_cache_dtype", "auto", role="kv_dtype", meaning="dtype of the KV cache"),
+            _kv_cache_dtype("bf16", "bfloat16", "fp8_e4m3", "fp8_e5m2", "fp4_e2m1"),
             _P("quantization", None, role="weight_dtype", meaning="quantisation of the weights"),
             _P("max_prefill_tokens", 16384, role="prefill_tokens", meaning="tokens of all prompts in one step"),
             _P("max_total_tokens", None, role="kv_tokens", meaning="tokens of the KV cache, as its log tells"),
@@ -253,7 +268,7 @@ ENGINES: dict[str, EngineFacts] = {
             _P("max_batch_size", 2048, role="max_num_seqs", meaning="sequences in one step"),
             _P("max_num_tokens", 8192, role="max_num_batched_tokens", meaning="tokens in one step"),
             _P("kv_cache_free_gpu_memory_fraction", 0.9, role="memory_fraction", meaning="share of free memory for KV"),
-            _P("kv_cache_dtype", "auto", role="kv_dtype", meaning="dtype of the KV cache"),
+            _kv_cache_dtype("int8", "fp8", "nvfp4"),
             _P("quantization", None, role="weight_dtype", meaning="quantisation of the weights"),
             aliases=("tensorrt-llm", "TensorRT-LLM", "trt-llm"),
             # it quantises nothing on loading: such weights come from Model Optimizer

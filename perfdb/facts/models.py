@@ -3,8 +3,9 @@
 The numbers stand in `models.csv`, each row with its source: the public config.json of the Hugging Face repository of
 that name. Older families (bloom, gptj, gpt_neox, opt, falcon, t5) have their own key names there and the common ones
 here. A row whose `unsupported` names a kind of layer that no config of ours can describe is known by its name alone:
-its measurements are imported under one spelling, and whoever asks for its architecture is told why there is none. The
-user's own models (`perfdb.facts.own`) stand beside them.
+its measurements are imported under one spelling, and whoever asks for its architecture is told why there is none.
+`max_position_embeddings` is the longest that the names of a row have, scaling counted; there is none where public runs
+went beyond it. The user's own models (`perfdb.facts.own`) stand beside them.
 """
 
 from __future__ import annotations

@@ -153,4 +153,4 @@ def platform(name: str) -> PlatformFacts:
     found = _name(name)
     if found is None:
         raise UnknownNameError.of("platform", name, [*known_platforms(), LOCAL])
-    return known_platforms()[found]
+    return PLATFORMS.get(found) or known_platforms()[found]

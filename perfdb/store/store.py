@@ -35,6 +35,7 @@ from perfdb.store.coverage import Coverage
 from perfdb.store.merge import MergeCounts
 from perfdb.store.query import Table
 from perfdb.store.sources import known, stored_sources
+from perfdb.store.state import State
 from perfdb.store.unchanged import Identity, identity_of
 
 
@@ -58,6 +59,11 @@ class Store:
     def identity(self) -> Identity:
         """What changes whenever the database does."""
         return identity_of(self.path)
+
+    @property
+    def state(self) -> State:
+        """The database as it is now: the key of what is worked out once for that, by any store of the same file."""
+        return State(self.identity, self)
 
     def seen(self, content_hashes: Collection[str]) -> dict[str, ImportCounts]:
         """Content hash (of bytes and settings) -> what the first import of it counted; without those never imported."""

@@ -14,7 +14,8 @@ Made = TypeVar("Made")
 
 def identity_of(path: Path) -> Identity:
     """What changes whenever the database does: its file, and the journal of a process that was killed."""
-    found: list[object] = [path.resolve()]
+    # whatever link leads to it, the inode tells which file it is
+    found: list[object] = [path.absolute()]
     for file in (path, path.with_name(f"{path.name}.wal")):
         try:
             stat = file.stat()

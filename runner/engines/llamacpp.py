@@ -20,7 +20,7 @@ from runner.engines.base import HttpCall, Launch
 from runner.execute import Job
 
 _SERVER = Path(__file__).resolve().with_name("llamacpp_server.py")
-CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+CACHE_TYPES = engine("llamacpp").parameters["kv_type"].values
 """KV cache dtypes that the server takes."""
 BINARY_VARIABLE = "SERVECAST_LLAMA_SERVER"
 """Environment variable with the path of a `llama-server` binary to use instead of `xllamacpp`."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from servecast.options import DEFAULT_DB, Db, Json, Wait, open_store, pairs, typed_list
+from servecast.options import DEFAULT_DB, Db, Decode, Json, Link, Wait, open_store, pairs, typed_list
 
 
 def capacity(
@@ -24,6 +24,11 @@ def capacity(
     sets: Annotated[
         list[str] | None, typer.Option("--set", metavar="K=V1,V2", help="A parameter and its values; repeatable.")
     ] = None,
+    mode: Annotated[
+        str, typer.Option("--mode", help="agg; or disagg: prefill and decode on devices of their own.")
+    ] = "agg",
+    decode: Decode = None,
+    link: Link = None,
     method: Annotated[str, typer.Option("--method", help="model (closed form), or simulate.")] = "model",
     requests: Annotated[
         int | None,
@@ -47,16 +52,23 @@ def capacity(
     wait: Wait = 30.0,
     json: Json = False,
 ) -> None:
-    """Find the largest load that keeps the SLO, for one config or the product of all values given."""
+    """Find the largest load that keeps the SLO, for one config or the product of all values given.
+
+    With --mode disagg of one unit of both pools, whose workers --set prefill.replicas=2 and decode.replicas=1 say; not
+    given, they are matched. --devices and --total-rate count units.
+    """
     from perfdb.errors import InputError
     from servecast.asked_load import asked_traffic
     from servecast.capacity import capacity as answer_capacity
     from servecast.capacity import question_of
     from servecast.capacity_text import say_capacity
+    from servecast.modes import mode_of
     from servecast.output import emit_json
     from servecast.slo import parse_slos
     from servecast.whatif import WhatIf
 
+    if mode == "both":
+        raise InputError.at("--mode both", "capacity is of one way to serve", "agg or disagg, one after the other")
     if method not in {"model", "simulate"}:
         raise InputError.at("--method", f"{method!r}", "model or simulate")
     for flag, given in (("--requests", requests), ("--seed", seed)):
@@ -68,6 +80,7 @@ def capacity(
         WhatIf(model, platform, engine, load.workload, values, reused=load.reused), traffic, by, parse_slos(slo),
         requests=(requests or 1000) if method == "simulate" else None, seed=seed or 0, devices=devices,
         total_rate=total_rate, efficiency=efficiency, usd_per_hour=usd_per_hour,
+        mode=mode_of(mode, None, {"link": link}, decode, None),
     )  # fmt: skip
     answer = answer_capacity(question, open_store(db, wait)) | load.said()
     emit_json(answer) if json else say_capacity(answer)

@@ -118,6 +118,7 @@ def engines(name: Name = None, json: Json = False) -> None:
                     "larger": p.larger,
                     "applied": p.applied.value,
                     "meaning": p.meaning,
+                    "values": p.values,
                 }
                 for p in facts.parameters.values()
             ]
@@ -128,7 +129,10 @@ def engines(name: Name = None, json: Json = False) -> None:
         )
         return
     for facts in found:
-        rows = [[p.name, p.shown_default, p.applied.value, p.meaning] for p in facts.parameters.values()]
+        rows = [
+            [p.name, p.shown_default, p.applied.value, ": ".join(filter(None, (p.meaning, ", ".join(p.values))))]
+            for p in facts.parameters.values()
+        ]
         launched = "launched by servecast" if facts.launches else "predicted and imported; launch it yourself"
         print_table(["parameter", "default", "applied", "meaning"], rows, title=f"{facts.name} ({launched})")
         print()

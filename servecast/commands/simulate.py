@@ -52,7 +52,8 @@ def simulate(
     """
     from servecast.output import emit_json
     from servecast.simulate_asked import check_flags, one_config
-    from servecast.simulating import Simulation, decide, say_simulation, scenario_of, served
+    from servecast.simulate_text import say_simulation
+    from servecast.simulating import Simulation, decide, scenario_of, served
 
     load = {"--trace": trace, "--scenario": scenario, "--workload": workload, "--rate": rate}
     load |= {"--concurrency": concurrency, "--requests": requests, "--seed": seed}

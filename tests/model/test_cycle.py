@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.architecture import resolve_model
-from model.cycle import Cycle, burst_share, cycle, prompt_room
+from model.convoy import burst_share
+from model.cycle import Cycle, cycle, prompt_room
 from model.knobs import points_of
 from model.load import load_of
 from model.memory import memory

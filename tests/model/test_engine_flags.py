@@ -114,3 +114,10 @@ def test_the_cache_can_be_switched_off() -> None:
 def test_shares_out_of_range_are_refused(params: dict[str, Scalar], where: str) -> None:
     with pytest.raises(InputError, match=f"parameter for {where}"):
         points(**params)
+
+
+@pytest.mark.parametrize("value", ["maybe", 7, 0.5])
+def test_a_switch_is_on_or_off(value: Scalar) -> None:
+    with pytest.raises(InputError, match=r"parameter for eager: .* expected true or false"):
+        points(enforce_eager=value)
+    assert points(enforce_eager=1).eager.item() == points(enforce_eager="ON").eager.item() == 1.0

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.crossfit import ENOUGH, FOLDS, fit_bag, trust
-from model.descriptors import LENGTHS, WAITING
+from model.descriptors import LENGTHS, PROMPT, WAITING
 from model.intervals import balanced_weights, conformal_sd, folds
 from model.prediction import Z90
 from model.residual import PRIOR_SD, Residual
@@ -196,3 +196,19 @@ def test_trees_are_fitted_without_importing_scikit_learn() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("metric", "share"), [("ttft_s", 0.25), ("tpot_s", 1.0)])
+@pytest.mark.parametrize("group", [0, None])
+def test_what_first_tokens_were_corrected_by_fades_beyond_the_longest_prompt(metric, share, group) -> None:
+    known = toy(6, 20)
+    taught = Residual(metric, known.features, np.full(len(known.group), 0.5), known.group)
+    longest = np.full((1, known.features.shape[1]), known.features[:, PROMPT].max())
+    further = longest + np.where(np.arange(longest.shape[1]) == PROMPT, np.log(4.0), 0.0)
+    (near,), (near_sd,) = taught.predict(longest, group)
+    (far,), (far_sd,) = taught.predict(further, group)
+    at_far = Residual("tpot_s", taught.features, taught.residual, taught.group).predict(further, group)[0].item()
+    assert near == pytest.approx(0.5, abs=0.1)
+    assert far == pytest.approx(share * at_far, rel=1e-3)
+    # what was taken back may have been right
+    assert far_sd >= max(abs(at_far - far), 0.99 * near_sd)

@@ -17,7 +17,7 @@ from model.memory import GIB, kv_bytes_per_token, memory
 from model.ops import Kind, StepLoad, operations
 from model.points import Points
 from model.roofline import GPU
-from model.step import operation_s, step
+from model.step import bound, operation_s, step, steps_s
 from model.steps.overheads import overheads
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.facts.engines import engine
@@ -263,3 +263,31 @@ def test_an_infinite_rate_is_a_burst_or_the_concurrency() -> None:
     assert (capped.amount[0], burst.amount[0]) == (7, 50)
     assert not capped.is_open[0]
     assert not burst.is_open[0]
+
+
+def several(n: int, **params: Scalar) -> tuple[Points, list[StepLoad]]:
+    """n configs, and two kinds of steps of each: prompts, and decoding whose drafts are verified."""
+    sizes, none = np.linspace(1.0, 300.0, n), np.zeros(n)
+    grid = Grid.of([params or {"data_parallel_size": 1}] * n)
+    where = points_of(LLAMA, platform("h100_sxm"), engine("vllm"), 1, grid, load_of(SMALL, n))
+    prompts = StepLoad(sizes, sizes / 2, np.ones(n), none, none, sizes)
+    return where, [prompts, StepLoad(none, none, none, none, sizes, 10 * sizes, 4.0)]
+
+
+@pytest.mark.parametrize("params", [{}, {"num_speculative_tokens": 3}], ids=["plain", "drafts"])
+@pytest.mark.parametrize("n", [1, 3, 200])
+def test_several_kinds_of_steps_take_what_each_takes_by_itself(params: dict[str, Scalar], n: int) -> None:
+    where, kinds = several(n, **params)
+    found = steps_s(where, kinds)
+    assert [each.tolist() for each in found] == [step(where, kind).seconds.tolist() for kind in kinds]
+
+
+@pytest.mark.parametrize("n", [1, 3, 200])
+def test_what_bounds_steps_of_known_length_is_what_bounds_them_on_the_roofline(n: int) -> None:
+    where, kinds = several(n)
+    seconds = [np.full(n, 0.5), np.linspace(1.0, 2.0, n)]
+    for found, kind, taken in zip(bound(where, kinds, seconds), kinds, seconds, strict=True):
+        alone = step(where, kind)
+        assert found.seconds.tolist() == taken.tolist()
+        for name in ("compute_s", "memory_s", "message_s", "overhead_s"):
+            assert getattr(found, name) / taken == pytest.approx(getattr(alone, name) / alone.seconds)

@@ -26,9 +26,10 @@ def leaf(value: float) -> Trees:
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, _FEW), st.integers(0, 2**32 - 1))
-def test_few_rows_are_answered_as_many(rows: int, seed: int) -> None:
+@given(st.integers(0, _FEW), st.integers(0, 2**32 - 1), st.sampled_from((0.5, np.inf, -np.inf, np.nan)))
+def test_few_rows_are_answered_as_many(rows: int, seed: int, odd: float) -> None:
     features = np.random.default_rng(seed).normal(size=(_FEW + 1, 4))
+    features[seed % (_FEW + 1)] = odd
     many = fitted(0).predict(features)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("model.trees.is_loaded", lambda: False)

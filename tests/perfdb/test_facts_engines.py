@@ -79,3 +79,11 @@ def test_defaults_change_with_versions(version: str | None, wanted: bool) -> Non
     assert found["async_scheduling"].default is wanted
     assert found["max_num_seqs"] == engine("vllm").parameters["max_num_seqs"]
     assert engine("vllm").parameters["async_scheduling"].shown_default == "False; True from 0.14.0"
+
+
+def test_a_build_without_tags_counts_as_the_newest() -> None:
+    """Its 0.1 is no version: what began with a later one holds."""
+    vllm = engine("vllm")
+    found = {version: vllm.at(version).defaults()["async_scheduling"] for version in ("0.1", "0.13.0", "0.14.0")}
+    assert found == {"0.1": False, "0.13.0": False, "0.14.0": True}
+    assert vllm.at("0.1.dev19262+gb6bbf29dd.d20260727").defaults() == vllm.at(None).defaults()

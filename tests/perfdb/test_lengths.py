@@ -1,3 +1,5 @@
+from statistics import pstdev
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,6 +90,16 @@ def test_a_normal_sample_has_its_mean():
     sample = Lengths.parse("N(480,40)/(300,20)").sample(2000, 3)
     assert sum(isl for isl, _ in sample) / 2000 == pytest.approx(480, rel=0.01)
     assert sum(osl for _, osl in sample) / 2000 == pytest.approx(300, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["D(96,24)", "N(900,9)/(300,60)", "U(1,9)/(100,300)", "Q(1,3)/(5,200,900)", "0.3 D(9,900) + 0.7 N(9,9)/(200,50)"],
+)
+def test_the_deviation_of_answers_is_that_of_a_sample(text):
+    lengths = Lengths.parse(text)
+    answers = [osl for _, osl in lengths.sample(20_000, 5)]
+    assert lengths.deviation == pytest.approx(pstdev(answers), rel=0.02)
 
 
 def test_lengths_come_from_the_workload_or_it_is_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(tmp_path_factory.mktemp("capacity") / "none.duckdb")
 
 
-def ask(store: Store, slo: str = SLO, by: str = "rate", sets: Any = None, simulated: bool = False, **more: Any) -> Any:
-    load, traffic = asked_traffic(1024, 256, None, by == "rate", simulated)
+def ask(
+    store: Store,
+    slo: str = SLO,
+    by: str = "rate",
+    sets: Any = None,
+    simulated: bool = False,
+    osl: int = 256,
+    **more: Any,
+) -> Any:
+    load, traffic = asked_traffic(1024, osl, None, by == "rate", simulated)
     asked = WhatIf(MODEL, PLATFORM, "vllm", load.workload, sets or {})
     requests = {"requests": 400} if simulated else {}
     return capacity(question_of(asked, traffic, by, parse_slos(slo), **requests, **more), store)
@@ -72,6 +81,18 @@ def test_without_a_bound_on_time_a_rate_ends_where_requests_pile_up(store: Store
     [row] = ask(store, slo="tpot_s<10")["rows"]
     assert row["binds"] == "throughput"
     assert predicted(store, row["capacity"] * 1.5, None, {})[0]["request_tps"]["mean"] < row["capacity"] * 1.05
+
+
+@pytest.mark.parametrize("osl", [100, 1500])
+def test_without_a_bound_on_time_simulations_end_there_too(store: Store, osl: int) -> None:
+    """Also where answers take longer than the first minute, in which they fill places that are still free."""
+    slo, sets = "tpot_s<10", {"max_num_seqs": (32,)}
+    [by_model], [simulated] = (
+        ask(store, slo=slo, sets=sets, simulated=each, osl=osl)["rows"] for each in (False, True)
+    )
+    assert by_model["binds"] == simulated["binds"] == "throughput"
+    assert simulated["capacity"] == pytest.approx(by_model["capacity"], rel=0.1)
+    assert simulated["at"]["request_tps"] > 0.8 * simulated["capacity"]
 
 
 def test_no_load_is_good_enough_and_none_is_too_much(store: Store) -> None:
@@ -130,6 +151,8 @@ def test_replicas_fill_the_devices_there_are(store: Store) -> None:
     one = {row["config"]["tensor_parallel_size"]: row["capacity"] for row in rows}
     assert totals[2]["request_tps"] == pytest.approx(3 * 0.9 * one[2])
     assert totals[4]["request_tps"] == pytest.approx(one[4])
+    none = ask(store, sets={"tensor_parallel_size": (4,)}, devices=3)["rows"][0]["total"]
+    assert (none["replicas"], none["devices_left"], none["fits"], none["request_tps"]) == (0, 3, False, 0.0)
 
 
 def test_the_simulation_finds_about_the_same_and_keeps_percentiles(store: Store) -> None:
@@ -146,6 +169,14 @@ def test_the_simulation_finds_about_the_same_and_keeps_percentiles(store: Store)
         ask(store, slo="cost_per_mtok<5", simulated=True)
 
 
+def test_what_no_server_starts_with_is_a_row_that_says_so(store: Store) -> None:
+    for simulated in (False, True):
+        good, refused = ask(store, sets={"tensor_parallel_size": (1, 3)}, simulated=simulated)["rows"]
+        assert good["capacity"] > 0 == refused["capacity"]
+        assert (refused["feasible"], refused["at"], refused["devices"]) == (False, None, 3)
+        assert refused["reason"] == "32 attention heads cannot be divided among tp 3"
+
+
 def test_data_parallel_copies_share_a_simulated_load(store: Store) -> None:
     rows = ask(store, sets={"data_parallel_size": (1, 2)}, simulated=True)["rows"]
     found = {row["config"]["data_parallel_size"]: row for row in rows}
@@ -153,11 +184,21 @@ def test_data_parallel_copies_share_a_simulated_load(store: Store) -> None:
     assert found[2]["request_tps_per_device"] == pytest.approx(found[1]["request_tps_per_device"], rel=2 * TOLERANCE)
 
 
+@pytest.mark.parametrize("simulated", [False, True])
+def test_answers_of_one_token_have_no_time_between_tokens(store: Store, simulated: bool) -> None:
+    [row] = ask(store, slo="ttft_s<0.5", simulated=simulated, osl=1)["rows"]
+    assert row["capacity"] > 1
+    assert math.isnan(row["at"]["tpot_s"])
+    with pytest.raises(InputError, match="tpot_s_p99<1: answers of one token have no time between tokens"):
+        ask(store, slo="ttft_s<0.5,tpot_s_p99<1", simulated=simulated, osl=1)
+
+
 @pytest.mark.parametrize(
     ("by", "more", "message"),
     [
         ("load", {}, "--by"),
-        ("rate", {"total_rate": 0.0}, "--total-rate"),
+        ("rate", {"total_rate": 0.0}, "--total-rate: 0; expected a number above 0 and below 1e9"),
+        ("rate", {"total_rate": 1e12}, "--total-rate"),
         ("rate", {"efficiency": 1.5}, "--efficiency"),
         ("rate", {"usd_per_hour": -1.0}, "--usd-per-hour"),
     ],

@@ -246,13 +246,15 @@ def test_a_batch_and_too_many_combinations(run: Any) -> None:
 
 
 def test_the_page_shows_what_is_printed(tmp_path: Path) -> None:
-    """Numbers there follow the model's constants; the command, the columns and the deployments are these."""
+    """Numbers there follow the model's constants; the commands, the columns and the deployments are these."""
     page = (Path(__file__).resolve().parents[2] / "docs" / "disaggregation.md").read_text()
-    [(command, output)] = re.findall(r"```console\n\$ servecast ([^\n]*)\n(.*?)```", page, re.DOTALL)
-    done = CliRunner().invoke(app, [*shlex.split(command), "--db", str(tmp_path / "none.duckdb")])
-    header = next(line for line in output.splitlines() if line.startswith("mode "))
-    assert done.stdout.splitlines()[0].split() == header.split()
-    assert len(done.stdout.splitlines()) == len(output.splitlines()) - output.splitlines().index(header)
+    shown = re.findall(r"```console\n\$ servecast ([^\n]*)\n(.*?)```", page, re.DOTALL)
+    assert [command.split()[0] for command, _ in shown] == ["whatif", "capacity"]
+    for command, output in shown:
+        done = CliRunner().invoke(app, [*shlex.split(command), "--db", str(tmp_path / "none.duckdb")])
+        printed, lines = done.stdout.splitlines(), output.splitlines()
+        [header] = [place for place, line in enumerate(lines) if line.split() == printed[0].split()]
+        assert len(printed) == len(lines) - header
 
 
 def test_prefixed_parameters_belong_to_pools(run: Any) -> None:

@@ -16,6 +16,45 @@ def test_a_made_up_load(cli):
     assert answer["preemptions"] == 0
 
 
+def test_an_overload_is_said(cli):
+    asked = ["simulate", *ASK, "--scenario", "D(4000,20)", "--requests", "200"]
+    few, many = (cli.json(*asked, "--rate", rate) for rate in ("2", "60"))
+    assert few["kept_up"] > 0.98
+    assert many["kept_up"] < 0.5
+    text = f"answers begin, which keep {many['kept_up']:.0%} of their pace"
+    assert text in cli.run(*asked, "--rate", "60").stderr
+    assert "pace" not in cli.run(*asked, "--rate", "2").stderr
+    assert "pace" not in cli.run(*asked, "--concurrency", "100").stderr
+    assert "pace" not in cli.run(*asked[:-1], "9", "--rate", "60").stderr
+
+
+STATISTICS = ("mean", "p50", "p90", "p95", "p99")
+
+
+@pytest.mark.parametrize("mode", ["agg", "disagg"])
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_answers_of_one_token_have_no_time_between_tokens(cli, mode, engine):
+    asked = ["simulate", *ASK, "--scenario", "D(512,1)", "--rate", "2", "--requests", "9"]
+    asked += ["--mode", mode, "--engine", engine]
+    answer = cli.json(*asked)
+    assert answer["tpot_s"] == answer["itl_s"] == dict.fromkeys(STATISTICS)
+    assert tuple(answer["ttft_s"]) == STATISTICS
+    assert answer["ttft_s"] == answer["e2e_s"]
+    assert 0 < answer["ttft_s"]["p50"] <= answer["ttft_s"]["p99"]
+    lines = [line.split() for line in cli.run(*asked).stdout.splitlines()]
+    assert ["tpot_s", "-", "-", "-", "-", "-"] in lines
+    assert ["itl_s", "-", "-", "-", "-", "-"] in lines
+
+
+@pytest.mark.parametrize("mode", ["agg", "disagg"])
+def test_one_longer_answer_alone_says_what_is_between_tokens(cli, mode):
+    arrivals = [{"arrival_s": t, "input_tokens": 64, "output_tokens": n} for t, n in ((0, 1), (1, 3), (2, 1))]
+    (cli.folder / "t.jsonl").write_text("\n".join(map(json.dumps, arrivals)))
+    answer = cli.json("simulate", *ASK, "--trace", "t.jsonl", "--mode", mode)
+    assert 0 < answer["tpot_s"]["p50"] == answer["tpot_s"]["p99"]
+    assert answer["itl_s"]["mean"] == pytest.approx(answer["tpot_s"]["mean"], rel=1e-6)
+
+
 def test_a_trace_with_a_small_cache_preempts(cli):
     arrivals = [json.dumps({"arrival_s": 0, "input_tokens": 100, "output_tokens": 90}) for _ in range(8)]
     (cli.folder / "t.jsonl").write_text("\n".join(arrivals))
@@ -88,6 +127,9 @@ SERVER = [
     ("parameter", "sentence"),
     [
         ("tp=3", "32 attention heads cannot be divided"),
+        ("max_model_len=200000", "more than the 131072 positions of meta-llama/Llama-3.1-8B"),
+        ("max_model_len=71", "request 1: 72 tokens of prompt and answer, a sequence of this config holds at most 71"),
+        ("scheduling_policy=fifo", "unknown scheduling_policy of vllm 'fifo'; known: fcfs, priority"),
         ("max_num_batched_tokens=10000000000", "more than any server takes"),
         ("max_num_seqs=1000000000", "more than any server takes"),
     ],

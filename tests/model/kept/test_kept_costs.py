@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,17 @@ def test_each_question_hears_what_it_asked_for(build_tables: Build) -> None:
         assert [len(own), len(outer)] == [2, 1]  # what fp8 has instead, and that the version was never measured
         assert len(own & outer) == 1
     assert {key[:2] for key in tables.warnings} == {("", ""), ("gemm", "fp8")}
+
+
+def test_what_kept_costs_say_is_not_said_again_by_their_tables(build_tables: Build) -> None:
+    first, second = (Counted(build_tables, "db") for _ in range(2))
+    for counted in (first, second):
+        steps = replace(counted.steps(), weight_dtype="fp8")
+        with listening() as said:
+            kept_costs(steps, 64, 16)
+            counted.tables.query_gemm("fp8", 1, 2, 3)
+        assert [text.count("stands in") for text in said] == [1]
+        assert list(counted.tables.warnings.values()) == list(said)
 
 
 def test_nobody_has_to_listen() -> None:

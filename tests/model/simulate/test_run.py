@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from model.simulate.clock import serve
 from model.simulate.costs import StepCosts
@@ -71,3 +72,25 @@ def test_the_first_request_alone_is_served_in_the_same_way() -> None:
         assert (len(one), one.cap, one.shares) == (1, trace.cap, trace.shares)
         run = simulate(one, settings(2000, caches=True), COSTS)
         assert run.emitted.tolist() == [150]
+
+
+def test_a_server_that_is_too_slow_does_not_keep_up() -> None:
+    """Steps of 1 to 2 ms, 4 requests at once, 51 steps each: about 52 requests/s."""
+    engine = EngineSettings(2048, 4, 16, 2000, 4096, False)
+    gaps = np.random.default_rng(7).exponential(1.0, 2000)
+    most = 4 / (51 * 1e-3 + 100 * 1e-5)
+    kept = []
+    for load in (0.5, 0.9, 1.2, 2.0, 20.0):
+        trace = unshared(np.cumsum(gaps) / (load * most), np.full(2000, 100), np.full(2000, 50))
+        kept.append(simulate(trace, engine, COSTS).kept_up())
+    assert min(kept[:2]) > 0.98
+    assert kept[1:] == sorted(kept[1:], reverse=True)
+    for load, share in zip((1.2, 2.0, 20.0), kept[2:], strict=True):
+        # waits of the last tenth, less those of the first quarter, are seven tenths of all that is left over
+        assert share == pytest.approx(1 / (1 + 0.7 * (load - 1)), rel=0.15)
+
+
+def test_a_closed_loop_and_a_burst_keep_up_by_definition() -> None:
+    engine = settings(2000, caches=False)
+    for trace in (replace(TRACE, cap=2), replace(TRACE, arrival_s=np.zeros(40))):
+        assert simulate(trace, engine, COSTS).kept_up() == 1.0

@@ -181,6 +181,42 @@ def test_an_unknown_version_is_said_once_and_what_it_lacks_beside(build_tables: 
     ]
 
 
+UNTAGGED = "0.1.dev19262+gb6bbf29dd.d20260727"
+
+
+def test_a_build_without_tags_is_near_to_no_version(build_tables: Build) -> None:
+    """Its 0.1 is what setuptools-scm says where it sees no tag: it may be of any day."""
+    parts = part(2.0, version=UNTAGGED), part(1.0), part(3.0, version="0.19.0")
+    for version, factor in (("0.1", 3.0), ("0.24.1", 1.0), (None, 1.0), (UNTAGGED, 2.0)):
+        assert at(build_tables(*parts, version=version))[0] == pytest.approx(part_s(factor))
+    assert distance("vllm", UNTAGGED, "0.1.0") == distance("vllm", "0.24.0", None) == np.inf
+    assert version_sd(np.inf) == version_sd(100.0)
+
+
+def test_a_release_comes_before_a_build_that_is_as_near(build_tables: Build) -> None:
+    build, release = part(2.0, version="0.14.1.dev1+gd68209402"), part(1.0, version="0.14.1")
+    larger = {name: np.concatenate([value, value + 1]) if name in "mnk" else value for name, value in build.items()}
+    larger["latency_s"] = np.concatenate([build["latency_s"], build["latency_s"]])
+    for version in ("0.1", "0.14.0", "0.20.0", None):
+        for parts in ((larger, release), (release, larger)):
+            tables = build_tables(*parts, version=version)
+            assert at(tables)[0] == pytest.approx(part_s(1.0))
+            assert all("tables of vllm 0.14.1, the nearest" in said for said in tables.warnings.values())
+    alone = build_tables(build, version="0.1")
+    assert at(alone)[0] == pytest.approx(part_s(2.0))
+    assert "tables of vllm 0.14.1.dev1+gd68209402, the nearest version, stand in" in next(iter(alone.warnings.values()))
+
+
+def test_the_version_that_is_said_to_stand_in_is_the_one_that_does(build_tables: Build) -> None:
+    """A nearer one that has nothing of what is asked is none."""
+    nearer = {**part(9.0, version="0.2.0"), "dtype": "int8"}
+    tables = build_tables(nearer, part(1.0), version="0.1")
+    at(tables)
+    assert list(tables.warnings.values()) == [
+        "nothing of vllm 0.1 on h200_sxm was measured: tables of vllm 0.24.0, the nearest version, stand in"
+    ]
+
+
 @pytest.mark.parametrize("engine", ["vllm", "sglang"])
 def test_tables_too_small_to_use_are_named(build_tables: Build, engine: str) -> None:
     few = {name: value[:5] if isinstance(value, np.ndarray) else value for name, value in part(1.0, engine).items()}

@@ -1,0 +1,49 @@
+"""What the runs of a database tell of an engine's overheads, for steps that are simulated one by one.
+
+`whatif` needs none of this: it corrects whole answers by the same runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from model.fitted_overheads import FittedOverheads, fitted_overheads
+from model.kept.training import kept_training
+from servecast.kernel_tables import shelf_of
+
+if TYPE_CHECKING:
+    from model.history import Columns, Training
+    from model.points import Points
+    from perfdb.store import State, Store
+
+
+def with_fitted(points: Points, version: str | None, store: Store | None) -> tuple[Points, FittedOverheads]:
+    """Points with overheads fitted to runs of their engine, and those; priors where the store holds no such run."""
+    found = None
+    if store is not None and store.path.exists():
+        history, taught = _taught(store.state)
+        found = fitted_overheads(history, taught, points.engine.name, version, points.platform.name)
+    if found is None:
+        return points, FittedOverheads(points.overheads, 0, 0)
+    return replace(points, fitted_overheads=found.overheads), found
+
+
+@lru_cache(maxsize=4)
+def _taught(state: State) -> tuple[Columns, Training]:
+    history = state.store.results()
+    return history, kept_training(history, None, shelf_of(state.store))
+
+
+def overheads_document(found: FittedOverheads) -> dict[str, Any]:
+    """Seconds per request, output token, layer, sequence and step, and how many runs of how many groups told them."""
+    return {**asdict(found.overheads), "runs": found.runs, "groups": found.groups}
+
+
+def overheads_text(told: Mapping[str, Any]) -> str:
+    """One line for people, of such a document."""
+    step, sequence, request = told["step_s"] * 1e3, told["sequence_s"] * 1e6, told["request_s"] * 1e3
+    parts = f"{step:.3g} ms a step, {sequence:.3g} µs a sequence in it, {request:.3g} ms a request"
+    return f"the engine's overheads are fitted to {told['runs']} runs of {told['groups']} groups: {parts}"

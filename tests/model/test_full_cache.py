@@ -1,0 +1,113 @@
+"""A KV cache that is full: who runs, what is computed again, and how far that is from the event simulator."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from closed_beside_simulated import both, loop
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.architecture import resolve_model
+from model.full_cache import Admitted, admitted
+from model.knobs import points_of
+from model.load import load_of
+from model.memory import memory
+from model.points import Points
+from model.serving import serve, without_slot_waits
+from perfdb.facts.engines import engine
+from perfdb.facts.platforms import platform
+from perfdb.records import Arrival, Grid, Scalar, Workload
+
+LLAMA = resolve_model("meta-llama/Llama-3.1-70B")
+FOUR: dict[str, Scalar] = {"tensor_parallel_size": 4, "max_num_seqs": 256}
+
+
+def points(load: Workload, served_by: str = "vllm", **params: Scalar) -> Points:
+    config = params | (FOUR if served_by == "vllm" else {"tp_size": 4})
+    return points_of(LLAMA, platform("h100_sxm"), engine(served_by), 4, Grid.of([config]), load_of(load, 1))
+
+
+def kept(load: Workload, room: float, served_by: str = "vllm") -> Admitted:
+    wanted = np.array([float(load.concurrency or 1)])
+    return admitted(points(load, served_by), wanted, np.array([room]))
+
+
+def test_room_for_all_keeps_nobody_out() -> None:
+    for room in (100.0, np.inf):
+        found = kept(loop(2000, 500, 32, 0.5), room)
+        assert found.active.item() == pytest.approx(32)
+        assert found.again.item() == pytest.approx(0, abs=1e-6)
+        assert found.begun.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_prompt_that_waits_leaves_a_part_of_the_cache_empty() -> None:
+    """Half a prompt where answers are short, next to nothing where they are long."""
+    short, long = kept(loop(4000, 10, 64), 8.0), kept(loop(400, 4000, 64), 8.0)
+    assert short.active.item() == pytest.approx(7.5, abs=0.05)
+    assert long.active.item() == pytest.approx(8.0, abs=0.05)
+
+
+def test_long_answers_push_out_those_who_came_last() -> None:
+    few, many = kept(loop(4000, 400, 64, 0.5), 16.0), kept(loop(1000, 2000, 64, 0.5), 16.0)
+    assert 0 < few.again.item() < 0.1
+    assert many.again.item() > 0.8
+    assert many.begun.item() > 2
+
+
+def test_answers_that_vary_take_more_of_the_cache() -> None:
+    alike, varied = (kept(loop(500, 2000, 64, spread), 16.0) for spread in (0.0, 0.9))
+    assert varied.active.item() < 0.9 * alike.active.item()
+
+
+def test_requests_that_the_budget_keeps_waiting_hold_no_blocks() -> None:
+    """256 prompts of 2,000 tokens come 1 to a step of 2,048: after 60 steps of an answer 60 of them run."""
+    load = loop(2000, 60, 256)
+    found = points(load, max_num_batched_tokens=2048)
+    assert admitted(found, np.array([256.0]), np.array([150.0])).active.item() == pytest.approx(256, rel=0.01)
+
+
+def test_only_where_the_cache_grows_is_anybody_pushed_out() -> None:
+    """SGLang keeps room for answers, and a rate of its own has a queue of its own."""
+    load = loop(1000, 2000, 64)
+    rate = points(Workload(1000, 2000, Arrival.POISSON, request_rate=2.0))
+    for found in (kept(load, 16.0, "sglang"), admitted(rate, np.array([64.0]), np.array([16.0]))):
+        assert (found.active.item(), found.again.item(), found.begun.item()) == (16, 0, 0)
+
+
+@given(st.integers(1, 256), st.floats(1, 400), st.floats(1, 1.5), st.integers(16, 20_000), st.integers(2, 4000))
+@settings(deadline=None)
+def test_more_room_never_runs_fewer(concurrency: int, room: float, more: float, isl: int, osl: int) -> None:
+    load = loop(isl, osl, concurrency)
+    less, wide = kept(load, room), kept(load, room * more)
+    assert 1 <= less.active.item() <= concurrency
+    assert wide.active.item() >= less.active.item() * (1 - 1e-9) - 1e-9
+    for found in (less, wide):
+        assert min(found.again.item(), found.begun.item()) >= 0
+        assert np.isfinite([found.again.item(), found.begun.item()]).all()
+
+
+@pytest.mark.parametrize(("isl", "osl", "concurrency"), [(8000, 500, 48), (1000, 1000, 128), (500, 1500, 64)])
+def test_over_a_sweep_of_blocks_both_gain_the_same(isl: int, osl: int, concurrency: int) -> None:
+    """From a third of what all requests need to more than that: what room is worth, and the metrics on the way."""
+    load, needed = loop(isl, osl, concurrency, 0.5), concurrency * (isl + osl / 2) / 16
+    pairs = [
+        both(LLAMA, load, "vllm:0.24.0", 4, "h100_sxm", **{**FOUR, "num_gpu_blocks_override": round(needed * share)})
+        for share in (0.3, 0.6, 0.85, 1.3)
+    ]
+    off = np.abs(np.log(np.array([np.array(closed) / np.array(simulated) for closed, simulated in pairs])))
+    assert off[:, 0].max() < 0.2
+    assert off[:, 1].max() < 0.08
+    assert off[:, 2].max() < 0.08
+    gains = np.diff(np.log([[closed[2], simulated[2]] for closed, simulated in pairs]), axis=0)
+    assert np.abs(gains[:, 0] - gains[:, 1]).max() < 0.08
+
+
+def test_what_corrections_are_learned_for_runs_in_a_cache_as_full() -> None:
+    """Without those who wait for blocks that were counted, a token takes as long as with them."""
+    all_of_them = points(loop(1000, 1000, 128, 0.5), num_gpu_blocks_override=2000)
+    room = memory(all_of_them).room
+    fewer = without_slot_waits(all_of_them, room)
+    assert fewer.load.amount.item() < 40
+    tpot = [serve(one, room).metrics["tpot_s"].item() for one in (fewer, all_of_them)]
+    assert tpot[0] == pytest.approx(tpot[1], rel=0.02)
