@@ -23,7 +23,7 @@ from numba.core.caching import FunctionCache
 
 from perfdb.kept import cache_folder
 
-__all__ = ["inner_njit", "is_kept", "njit"]
+__all__ = ["inner_njit", "is_kept", "njit", "outer_njit"]
 
 _ROOMS = ("model", "search")
 _KEPT = 4
@@ -142,5 +142,11 @@ def _kernel(function: Callable[..., Any], signature: str | None, options: Mappin
     return kernel
 
 
-inner_njit = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-"""For kernels that only kernels call: what it takes to call them from Python is not compiled."""
+def outer_njit(function: Callable[..., Any], /) -> Any:
+    """A kernel of which Python calls only this, and this others; dividing by zero answers as numpy does."""
+    return njit(function, cache=True, error_model="numpy")
+
+
+def inner_njit(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """A kernel that only kernels call: what it takes to call it from Python, often more than itself, is not compiled."""
+    return njit(function, cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)

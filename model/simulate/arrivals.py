@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from model.compiled import njit
+from model.compiled import inner_njit
 from model.simulate.blocks import NONE, Ints, Ints32
 from model.simulate.costs import Floats
 
@@ -64,7 +64,7 @@ def in_turn(due_s: Floats, previous: npt.NDArray[np.integer], think_s: Floats, c
     return Arrivals(due_s.copy(), openers, follower, think_s, heap, np.zeros(3, dtype=np.int64), cap)
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def next_alone_s(due: Floats, cap: int, came: int, done: int) -> float:
     """When the next request arrives after `came` did and `done` were answered, without conversations; inf where nobody
     is left, or an answer must come first."""
@@ -73,14 +73,14 @@ def next_alone_s(due: Floats, cap: int, came: int, done: int) -> float:
     return float(due[came])
 
 
-@njit(cache=True)
+@inner_njit
 def next_in_turn_s(arrivals: Arrivals) -> float:
     """When the next turn comes; inf where nobody is left, or an answer must come first."""
     turn = arrivals.due[arrivals.heap[0]] if arrivals.counts[THINKING] > 0 else np.inf
     return float(min(turn, _opener_s(arrivals)))
 
 
-@njit(cache=True)
+@inner_njit
 def take_in_turn(arrivals: Arrivals, now: float) -> int:
     """The turn that comes next; one that waited for room under the cap is due now."""
     counts = arrivals.counts
@@ -94,7 +94,7 @@ def take_in_turn(arrivals: Arrivals, now: float) -> int:
     return int(request)
 
 
-@njit(cache=True)
+@inner_njit
 def answered(arrivals: Arrivals, requests: Ints32, count: int, now: float) -> None:
     """The first `count` of `requests` are done: their next turns will come, or their conversations are over."""
     for request in requests[:count]:
@@ -107,7 +107,7 @@ def answered(arrivals: Arrivals, requests: Ints32, count: int, now: float) -> No
             push(arrivals, follower)
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def let_come(
     arrivals: Arrivals, due: Floats, cap: int, talks: bool, done: int, requests: Ints32, count: int, now: float
 ) -> None:
@@ -118,7 +118,7 @@ def let_come(
         answered_alone(due, cap, done, count, now)
 
 
-@njit(cache=True)
+@inner_njit
 def answered_alone(due: Floats, cap: int, done: int, count: int, now: float) -> None:
     """`count` requests without conversations are done after `done` others: under a cap as many may come now."""
     if cap > 0:
@@ -126,7 +126,7 @@ def answered_alone(due: Floats, cap: int, done: int, count: int, now: float) -> 
             due[request] = max(due[request], now)
 
 
-@njit(cache=True)
+@inner_njit
 def _open_next(arrivals: Arrivals, now: float) -> None:
     """A conversation is over: under a cap the first one that waits for that may open now."""
     place = arrivals.counts[NEXT] + arrivals.cap - arrivals.counts[OPEN] - 1
@@ -135,7 +135,7 @@ def _open_next(arrivals: Arrivals, now: float) -> None:
         arrivals.due[request] = max(arrivals.due[request], now)
 
 
-@njit(cache=True)
+@inner_njit
 def _opener_s(arrivals: Arrivals) -> float:
     counts = arrivals.counts
     if counts[NEXT] == len(arrivals.openers) or (arrivals.cap > 0 and counts[OPEN] >= arrivals.cap):
@@ -143,7 +143,7 @@ def _opener_s(arrivals: Arrivals) -> float:
     return float(arrivals.due[arrivals.openers[counts[NEXT]]])
 
 
-@njit(cache=True)
+@inner_njit
 def push(arrivals: Arrivals, request: int) -> None:
     """A request comes when it is due, whatever else happens."""
     heap, due = arrivals.heap, arrivals.due
@@ -158,7 +158,7 @@ def push(arrivals: Arrivals, request: int) -> None:
     heap[place] = request
 
 
-@njit(cache=True)
+@inner_njit
 def _pop(arrivals: Arrivals) -> int:
     heap, due = arrivals.heap, arrivals.due
     first = heap[0]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from model.compiled import njit
+from model.compiled import inner_njit
 from model.simulate.slots import new_slots, slot_of, vacate
 
 Ints = npt.NDArray[np.int64]
@@ -54,7 +54,7 @@ def new_blocks(count: int) -> Blocks:
     )
 
 
-@njit(cache=True)
+@inner_njit
 def take(blocks: Blocks) -> int:
     """The head of the free queue, which forgets what it held and gets one user."""
     block = blocks.after[len(blocks.users)]
@@ -64,7 +64,7 @@ def take(blocks: Blocks) -> int:
     return int(block)
 
 
-@njit(cache=True)
+@inner_njit
 def hold(blocks: Blocks, block: int) -> None:
     """One more user of a filled block, which leaves the free queue if it was in it."""
     if blocks.users[block] == 0:
@@ -72,7 +72,7 @@ def hold(blocks: Blocks, block: int) -> None:
     blocks.users[block] += 1
 
 
-@njit(cache=True)
+@inner_njit
 def release(blocks: Blocks, held: Ints32) -> None:
     """Give up the blocks of a request, given in its order, the tail first.
 
@@ -92,7 +92,7 @@ def release(blocks: Blocks, held: Ints32) -> None:
             head = block
 
 
-@njit(cache=True)
+@inner_njit
 def fill(blocks: Blocks, block: int, key: int) -> None:
     """A block has become full of the tokens named by `key`: from now on it can be found."""
     blocks.key[block] = key
@@ -106,13 +106,13 @@ def fill(blocks: Blocks, block: int, key: int) -> None:
     blocks.copy[last] = block
 
 
-@njit(cache=True)
+@inner_njit
 def find(blocks: Blocks, key: int) -> int:
     """The block that was filled first with `key`, or NONE."""
     return int(blocks.slot_block[slot_of(blocks.slot_key, key)])
 
 
-@njit(cache=True)
+@inner_njit
 def _link(blocks: Blocks, block: int, previous: int) -> None:
     following = blocks.after[previous]
     blocks.after[previous], blocks.before[block] = block, previous
@@ -120,14 +120,14 @@ def _link(blocks: Blocks, block: int, previous: int) -> None:
     blocks.free[0] += 1
 
 
-@njit(cache=True)
+@inner_njit
 def _unlink(blocks: Blocks, block: int) -> None:
     previous, following = blocks.before[block], blocks.after[block]
     blocks.after[previous], blocks.before[following] = following, previous
     blocks.free[0] -= 1
 
 
-@njit(cache=True)
+@inner_njit
 def _forget(blocks: Blocks, block: int) -> None:
     """Take a block's key away; the next block with the same key takes its place in the table."""
     key = blocks.key[block]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.compiled import njit
+from model.compiled import inner_njit, outer_njit
 from model.simulate.arrivals import Arrivals, let_come, next_alone_s, next_in_turn_s, take_in_turn
 from model.simulate.blocks import Blocks
 from model.simulate.costs import StepCosts, attention_s, decode_segment, step_s
@@ -63,7 +63,7 @@ class Stretch(NamedTuple):
     decodes: int
 
 
-@njit(cache=True)
+@outer_njit
 def serve(
     settings: Settings, requests: Requests, costs: StepCosts, arrivals: Arrivals, skips: bool, engine: Engine
 ) -> Served:
@@ -106,7 +106,7 @@ def serve(
     return served
 
 
-@njit(cache=True)
+@inner_njit
 def shape_of(state: State) -> Shape:
     """What the scheduled step computes."""
     tokens, sequences, decodes, cached, chunks = 0, 0, 0, 0, 0
@@ -126,7 +126,7 @@ def shape_of(state: State) -> Shape:
     return Shape(tokens, sequences, np.sqrt(squares), past, decodes, cached, chunks)
 
 
-@njit(cache=True)
+@inner_njit
 def step_of(state: State, costs: StepCosts, drafts: Drafts) -> Step:
     """What the scheduled step costs, with the tokens that are drafted in it."""
     shape = shape_of(state)
@@ -138,7 +138,7 @@ def step_of(state: State, costs: StepCosts, drafts: Drafts) -> Step:
     return Step(seconds, shape.decodes, shape.cached)
 
 
-@njit(cache=True)
+@inner_njit
 def stamp(requests: Requests, state: State, book: Book, began: float, now: float) -> int:
     """Note the tokens that the step yields; answers how many of them came one step after the one before."""
     emitted = 0
@@ -159,7 +159,7 @@ def stamp(requests: Requests, state: State, book: Book, began: float, now: float
     return emitted
 
 
-@njit(cache=True)
+@inner_njit
 def goes_on(state: State, decodes: int) -> bool:
     """Whether the next step is like this one: all decoded one token, and nobody was preempted, admitted or done."""
     count = state.counts
@@ -171,7 +171,7 @@ def goes_on(state: State, decodes: int) -> bool:
     )
 
 
-@njit(cache=True)
+@inner_njit
 def plan(settings: Settings, requests: Requests, costs: StepCosts, engine: Engine, step: Step) -> Stretch:
     """All steps like `step` that can follow it.
 
@@ -187,13 +187,13 @@ def plan(settings: Settings, requests: Requests, costs: StepCosts, engine: Engin
     return Stretch(more, first, slope / (more - 1) if more > 1 else 0.0, step.decodes)
 
 
-@njit(cache=True)
+@inner_njit
 def length_s(stretch: Stretch) -> float:
     """Seconds of all its steps."""
     return float(stretch.steps * (stretch.first + 0.5 * stretch.slope * (stretch.steps - 1)))
 
 
-@njit(cache=True)
+@inner_njit
 def before(settings: Settings, coming: float, seen: float, now: float, stretch: Stretch) -> Stretch:
     """The steps of a stretch, beginning now, that are decided before a request comes; the first one was when `seen`."""
     steps = steps_before(coming - now, stretch.steps, stretch.first, stretch.slope)
@@ -202,7 +202,7 @@ def before(settings: Settings, coming: float, seen: float, now: float, stretch: 
     return Stretch(steps, stretch.first, stretch.slope, stretch.decodes)
 
 
-@njit(cache=True)
+@inner_njit
 def seen_in(settings: Settings, stretch: Stretch, seen: float, now: float) -> float:
     """Until when the step after a stretch that ends now has seen requests come."""
     if stretch.steps == 0:
@@ -210,7 +210,7 @@ def seen_in(settings: Settings, stretch: Stretch, seen: float, now: float) -> fl
     return float(now - stretch.first - stretch.slope * (stretch.steps - 1)) if settings.ahead else now
 
 
-@njit(cache=True)
+@inner_njit
 def take(settings: Settings, requests: Requests, engine: Engine, book: Book, stretch: Stretch, now: float) -> float:
     """Take the steps of a stretch; answers when they end."""
     if stretch.steps == 0:
@@ -225,7 +225,7 @@ def take(settings: Settings, requests: Requests, engine: Engine, book: Book, str
     return now
 
 
-@njit(cache=True)
+@inner_njit
 def decode_all(settings: Settings, requests: Requests, engine: Engine, book: Book, steps: int, now: float) -> None:
     """So many steps in which every running request decodes; they end now."""
     state, blocks = engine
@@ -234,7 +234,7 @@ def decode_all(settings: Settings, requests: Requests, engine: Engine, book: Boo
         book.token_s[state.running[place]] = now
 
 
-@njit(cache=True)
+@inner_njit
 def steps_alike(settings: Settings, requests: Requests, engine: Engine, most: int) -> int:
     """How many of the next `most` steps pass, while all decode, before anyone is done or a block is lacking."""
     state, blocks = engine
@@ -244,7 +244,7 @@ def steps_alike(settings: Settings, requests: Requests, engine: Engine, most: in
     return int(more)
 
 
-@njit(cache=True)
+@inner_njit
 def _until_done(settings: Settings, requests: Requests, state: State) -> int:
     """Steps until the one in which the first running request is done."""
     least = np.int64(1) << 40
@@ -256,7 +256,7 @@ def _until_done(settings: Settings, requests: Requests, state: State) -> int:
     return int(least)
 
 
-@njit(cache=True)
+@inner_njit
 def _lacks(settings: Settings, state: State, blocks: Blocks, more: int) -> bool:
     need = 0
     for place in range(state.counts[RUNNING]):

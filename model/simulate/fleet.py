@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from model.compiled import njit
+from model.compiled import inner_njit
 from model.simulate.blocks import NONE, Ints, Ints32
 from model.simulate.state import Requests, Settings
 
@@ -66,7 +66,7 @@ def new_fleet(requests: Requests, num_blocks: int, block_size: int) -> Fleet:
     )  # fmt: skip
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def join_queue(fleet: Fleet, request: int) -> None:
     """A new request waits behind all others."""
     number = fleet.number
@@ -79,13 +79,13 @@ def join_queue(fleet: Fleet, request: int) -> None:
     number[QUEUED] += 1
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def blocks_needed(fleet: Fleet, steps: int) -> int:
     """How many decoding requests need a block in the step after `steps` ones."""
     return int(fleet.classes[-steps % len(fleet.classes)])
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def enter(settings: Settings, fleet: Fleet, request: int, goal: int) -> None:
     """A running request has computed all it knew and got a token in the step just done: it decodes from here on."""
     number = fleet.number
@@ -103,7 +103,7 @@ def enter(settings: Settings, fleet: Fleet, request: int, goal: int) -> None:
     number[CACHED] += fleet.computed[request]
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def leave(settings: Settings, fleet: Fleet, request: int) -> None:
     """A decoding request runs no longer: its blocks are free; `outputs` and `computed` say where it stopped."""
     number = fleet.number
@@ -117,7 +117,7 @@ def leave(settings: Settings, fleet: Fleet, request: int) -> None:
     stop_running(settings, fleet, request)
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def stop_running(settings: Settings, fleet: Fleet, request: int) -> None:
     """Give up all blocks, and the place among the running."""
     size = settings.block_size
@@ -127,7 +127,7 @@ def stop_running(settings: Settings, fleet: Fleet, request: int) -> None:
     fleet.after[previous], fleet.before[following] = following, previous
 
 
-@njit(cache=True)
+@inner_njit
 def preempt_last(settings: Settings, fleet: Fleet, goal: int, request: int) -> None:
     """The last running request starts anew, before all who wait."""
     number = fleet.number
@@ -153,7 +153,7 @@ def preempt_last(settings: Settings, fleet: Fleet, goal: int, request: int) -> N
     number[QUEUED] += 1
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def run_next(fleet: Fleet) -> int:
     """Who waited longest runs, as the last of all."""
     number = fleet.number

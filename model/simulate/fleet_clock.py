@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.compiled import njit
+from model.compiled import inner_njit, outer_njit
 from model.simulate.arrivals import Arrivals, let_come, next_alone_s, next_in_turn_s, take_in_turn
 from model.simulate.blocks import NONE, Ints, Ints32
 from model.simulate.clock import Stretch, before, length_s, seen_in
@@ -54,7 +54,7 @@ class Chunks(NamedTuple):
     counts: Ints
 
 
-@njit(cache=True)
+@outer_njit
 def serve_fleet(
     settings: Settings, requests: Requests, costs: StepCosts, arrivals: Arrivals, skips: bool, fleet: Fleet
 ) -> Served:
@@ -97,18 +97,18 @@ def serve_fleet(
     return served
 
 
-@njit(cache=True)
+@inner_njit
 def _no_chunks(width: int) -> Chunks:
     tokens, counts = np.empty(width, dtype=np.int64), np.zeros(2, dtype=np.int64)
     return Chunks(np.empty(width, dtype=np.int32), tokens, np.empty(width, dtype=np.int32), counts)
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def _goal(settings: Settings, requests: Requests, request: int) -> int:
     return int(min(requests.limit[request], max(settings.model_len - requests.prompt[request], 1)))
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def _schedule(settings: Settings, requests: Requests, fleet: Fleet, chunks: Chunks, book: Book, now: float) -> None:
     """Blocks for everyone who decodes, then prompts as the budget lasts."""
     number = fleet.number
@@ -128,7 +128,7 @@ def _schedule(settings: Settings, requests: Requests, fleet: Fleet, chunks: Chun
         _admit(settings, requests, fleet, chunks, budget)
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def _go_on(settings: Settings, requests: Requests, fleet: Fleet, chunks: Chunks, budget: int) -> int:
     """The next part of the prompt that was begun, or its preemption; answers its tokens."""
     number = fleet.number
@@ -144,7 +144,7 @@ def _go_on(settings: Settings, requests: Requests, fleet: Fleet, chunks: Chunks,
     return int(tokens)
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def _admit(settings: Settings, requests: Requests, fleet: Fleet, chunks: Chunks, budget: int) -> None:
     number = fleet.number
     while number[QUEUED] > 0 and budget > 0 and number[RUNS] < settings.seqs:
@@ -162,14 +162,14 @@ def _admit(settings: Settings, requests: Requests, fleet: Fleet, chunks: Chunks,
         budget -= tokens
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def _note(chunks: Chunks, request: int, tokens: int) -> None:
     chunks.request[chunks.counts[0]] = request
     chunks.tokens[chunks.counts[0]] = tokens
     chunks.counts[0] += 1
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def _seconds(costs: StepCosts, fleet: Fleet, chunks: Chunks) -> float:
     decodes = fleet.number[DECODING]
     tokens, sequences, cached = decodes, decodes + chunks.counts[0], fleet.number[CACHED] + decodes
@@ -187,7 +187,7 @@ def _seconds(costs: StepCosts, fleet: Fleet, chunks: Chunks) -> float:
     return float(step_s(costs, tokens, sequences, np.sqrt(squares), past, float(decodes), mean))
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def _finish_decodes(settings: Settings, fleet: Fleet, chunks: Chunks, book: Book, now: float) -> None:
     """A token for everyone who decodes; those who are done are noted."""
     number = fleet.number
@@ -206,7 +206,7 @@ def _finish_decodes(settings: Settings, fleet: Fleet, chunks: Chunks, book: Book
     chunks.counts[1] = left
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def _finish_prompts(
     settings: Settings, requests: Requests, fleet: Fleet, chunks: Chunks, book: Book, now: float
 ) -> None:
@@ -234,7 +234,7 @@ def _finish_prompts(
             chunks.counts[1] += 1
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def _plan(fleet: Fleet, costs: StepCosts) -> Stretch:
     """All the next steps in which nothing happens."""
     number = fleet.number
@@ -250,7 +250,7 @@ def _plan(fleet: Fleet, costs: StepCosts) -> Stretch:
     return Stretch(more, first, slope, decodes)
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def _take(fleet: Fleet, book: Book, stretch: Stretch, now: float) -> float:
     """Take the steps of a stretch; answers when they end."""
     if stretch.steps == 0:
@@ -269,7 +269,7 @@ def _take(fleet: Fleet, book: Book, stretch: Stretch, now: float) -> float:
     return now
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def _until_event(fleet: Fleet, most: int) -> int:
     """How many of the next `most` steps pass before anyone is done or a block is lacking."""
     number, mask = fleet.number, len(fleet.bucket) - 1
@@ -282,6 +282,6 @@ def _until_event(fleet: Fleet, most: int) -> int:
     return more
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def _blocks(settings: Settings, tokens: int) -> int:
     return (tokens + settings.block_size - 1) // settings.block_size

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from model.compiled import njit
+from model.compiled import inner_njit
 from model.simulate.blocks import NONE, Blocks, fill, find, release, take
 from model.simulate.names import block_name
 from model.simulate.state import ROWS, Requests, Settings, State
 
 
-@njit(cache=True)
+@inner_njit
 def blocks_for(settings: Settings, tokens: int) -> int:
     """Blocks that so many tokens take."""
     return (tokens + settings.block_size - 1) // settings.block_size
 
 
-@njit(cache=True)
+@inner_njit
 def blocks_found(settings: Settings, requests: Requests, state: State, blocks: Blocks, request: int) -> int:
     """How many leading blocks of a request are in the cache; its last known token is always computed anew, and all of
     the last block where layers that draft need what comes before them."""
@@ -27,7 +27,7 @@ def blocks_found(settings: Settings, requests: Requests, state: State, blocks: B
     return found - 1 if found > 0 and settings.drafts.ahead > 0 else found
 
 
-@njit(cache=True)
+@inner_njit
 def found_in_queue(settings: Settings, requests: Requests, blocks: Blocks, request: int, hits: int) -> int:
     """How many of the blocks that were found stand in the free queue, and so count against it."""
     idle = 0
@@ -37,7 +37,7 @@ def found_in_queue(settings: Settings, requests: Requests, blocks: Blocks, reque
     return idle
 
 
-@njit(cache=True)
+@inner_njit
 def grow(
     settings: Settings, requests: Requests, state: State, blocks: Blocks, request: int, room: int, full: int
 ) -> None:
@@ -57,7 +57,7 @@ def grow(
         state.filled[request] += 1
 
 
-@njit(cache=True)
+@inner_njit
 def give_up_blocks(settings: Settings, state: State, blocks: Blocks, request: int) -> None:
     """A request runs no longer: its blocks are free, and its row of the table."""
     if settings.caches:

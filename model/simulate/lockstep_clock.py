@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from model.compiled import njit
+from model.compiled import inner_njit, outer_njit
 from model.simulate.arrivals import Arrivals, answered, answered_alone, next_alone_s, next_in_turn_s, take_in_turn
 from model.simulate.clock import (
     Shape,
@@ -49,7 +49,7 @@ class LockstepCosts(NamedTuple):
     graph: int
 
 
-@njit(cache=True)
+@inner_njit
 def lockstep_s(costs: LockstepCosts, shapes: Shapes) -> tuple[float, int]:
     """Seconds of one step of all, and the replica whose attention is the last to end where all pad alike."""
     own, count = costs.own, len(shapes)
@@ -71,7 +71,7 @@ def lockstep_s(costs: LockstepCosts, shapes: Shapes) -> tuple[float, int]:
     return float(own.step + last + head) + _between(costs.experts, brought / count), slowest
 
 
-@njit(cache=True)
+@inner_njit
 def _drafting_s(costs: LockstepCosts, shapes: Shapes) -> float:
     """Seconds of a step in which those who decode compute a token each, and nobody anything else."""
     decodes = shapes[:, DECODES].copy()
@@ -84,7 +84,7 @@ def _drafting_s(costs: LockstepCosts, shapes: Shapes) -> float:
     return float(seconds)
 
 
-@njit(cache=True)
+@inner_njit
 def captured(tokens: int, most: int) -> int:
     """The least size of a captured graph that holds so many tokens: 1, 2, 4, eights up to 256, then sixteens."""
     if tokens <= 2:
@@ -93,7 +93,7 @@ def captured(tokens: int, most: int) -> int:
     return min(-(-tokens // size) * size, most)
 
 
-@njit(cache=True)
+@outer_njit
 def serve_together(
     settings: Settings,
     requests: Requests,
@@ -138,7 +138,7 @@ def serve_together(
     return served
 
 
-@njit(cache=True)
+@inner_njit
 def _schedule(settings: Settings, requests: Requests, ranks: Ranks, shapes: Shapes, book: Book) -> int:
     """Everyone's next step; answers how many were preempted."""
     preempted = 0
@@ -151,13 +151,13 @@ def _schedule(settings: Settings, requests: Requests, ranks: Ranks, shapes: Shap
     return int(preempted)
 
 
-@njit(cache=True)
+@inner_njit
 def _put(row: Floats, shape: Shape) -> None:
     row[TOKENS], row[SEQUENCES], row[PC], row[KP] = shape.tokens, shape.sequences, shape.pc, shape.kp
     row[DECODES], row[CACHED], row[CHUNKS] = shape.decodes, shape.cached, shape.chunks
 
 
-@njit(cache=True)
+@inner_njit
 def _stamp(requests: Requests, ranks: Ranks, book: Book, began: float, now: float) -> int:
     emitted = 0
     for rank in range(len(ranks.each.counts)):
@@ -165,7 +165,7 @@ def _stamp(requests: Requests, ranks: Ranks, book: Book, began: float, now: floa
     return emitted
 
 
-@njit(cache=True)
+@inner_njit
 def _finish(
     settings: Settings,
     requests: Requests,
@@ -192,7 +192,7 @@ def _finish(
     return int(done)
 
 
-@njit(cache=True)
+@inner_njit
 def _go_on(ranks: Ranks, shapes: Shapes) -> bool:
     """Whether the next step is like this one everywhere."""
     for rank in range(len(shapes)):
@@ -203,7 +203,7 @@ def _go_on(ranks: Ranks, shapes: Shapes) -> bool:
     return bool(shapes[:, DECODES].sum() > 0.0)
 
 
-@njit(cache=True)
+@inner_njit
 def _plan(settings: Settings, requests: Requests, costs: LockstepCosts, ranks: Ranks, shapes: Shapes) -> Stretch:
     """All steps like the last that can follow it: of a maximum of linear times, the greatest first and last is the
     greatest throughout."""
@@ -227,7 +227,7 @@ def _plan(settings: Settings, requests: Requests, costs: LockstepCosts, ranks: R
     return Stretch(max(more, 0), first, 0.0, decoding)
 
 
-@njit(cache=True)
+@inner_njit
 def _take(settings: Settings, requests: Requests, ranks: Ranks, book: Book, stretch: Stretch, now: float) -> float:
     """Take the steps of a stretch everywhere; answers when they end."""
     if stretch.steps == 0:
@@ -242,13 +242,13 @@ def _take(settings: Settings, requests: Requests, ranks: Ranks, book: Book, stre
     return end
 
 
-@njit(cache=True)
+@inner_njit
 def _used(ranks: Ranks) -> int:
     """Blocks in use where most are."""
     return int((ranks.blocks.users.shape[1] - ranks.blocks.free[:, 0]).max())
 
 
-@njit(cache=True)
+@inner_njit
 def _between(values: Floats, at: float) -> float:
     low = min(int(at), len(values) - 2)
     return float(values[low] + (at - low) * (values[low + 1] - values[low]))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.compiled import njit
+from model.compiled import inner_njit
 from model.simulate.blocks import Ints
 from model.simulate.costs import Floats
 
@@ -48,7 +48,7 @@ class Book(NamedTuple):
     counts: Ints
 
 
-@njit(cache=True)
+@inner_njit
 def new_book(n: int) -> Book:
     """Nothing written yet about n requests."""
     unknown = np.full(n, np.nan)
@@ -56,7 +56,7 @@ def new_book(n: int) -> Book:
     return Book(np.zeros(n), unknown, unknown.copy(), unknown.copy(), stretches, late, count)
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def with_room(book: Book, late: int) -> Book:
     """The book, its pages made twice as many where they would not hold two stretches and `late` gaps more."""
     if book.counts[STRETCHES] + 2 > len(book.stretches) or book.counts[LATE] + late > len(book.late):
@@ -65,7 +65,7 @@ def with_room(book: Book, late: int) -> Book:
     return book
 
 
-@njit(cache=True)
+@inner_njit
 def _larger(book: Book, late: int) -> Book:
     stretches = np.empty((2 * len(book.stretches), _COLUMNS))
     stretches[: len(book.stretches)] = book.stretches
@@ -74,7 +74,7 @@ def _larger(book: Book, late: int) -> Book:
     return Book(book.arrived, book.first_s, book.last_s, book.token_s, stretches, gaps, book.counts)
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def write(book: Book, end: float, steps: int, first: float, last: float, emitted: int, used: int) -> None:
     """One stretch."""
     row = book.stretches[book.counts[STRETCHES]]
@@ -82,14 +82,14 @@ def write(book: Book, end: float, steps: int, first: float, last: float, emitted
     book.counts[STRETCHES] += 1
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def write_late(book: Book, gap: float) -> None:
     """A token that took more than a step."""
     book.late[book.counts[LATE]] = gap
     book.counts[LATE] += 1
 
 
-@njit(cache=True)
+@inner_njit
 def closed(book: Book, preemptions: int) -> Served:
     """The book as it is read."""
     table = book.stretches[: book.counts[STRETCHES]].T.copy()
@@ -109,7 +109,7 @@ def closed(book: Book, preemptions: int) -> Served:
     )
 
 
-@njit(cache=True, inline="always")
+@inner_njit(inline="always")
 def steps_before(until: float, most: int, first: float, slope: float) -> int:
     """How many of `most` steps begin before `until` seconds have passed, where step i takes first + i · slope."""
     if most == 0 or (most - 1) * (first + 0.5 * slope * (most - 2)) < until:

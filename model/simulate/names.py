@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.compiled import njit
+from model.compiled import inner_njit
 from model.simulate.state import Requests
 
 
-@njit(cache=True)
+@inner_njit
 def block_name(requests: Requests, size: int, request: int, place: int) -> int:
     """The name of block `place`, of `size` tokens: of its shared chunk where it lies in one, else of its owner."""
     if (place + 1) * size <= requests.shared[request]:
@@ -19,7 +19,7 @@ def block_name(requests: Requests, size: int, request: int, place: int) -> int:
     return int((requests.owner[request] << 22 | place) << 1 | 1)
 
 
-@njit(cache=True)
+@inner_njit
 def blocks_alike(requests: Requests, size: int, left: int, right: int, first: int, end: int) -> int:
     """Up to which block, at most `end`, two requests agree that do so before block `first`."""
     if left == right:

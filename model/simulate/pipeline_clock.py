@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from model.compiled import njit
+from model.compiled import inner_njit, outer_njit
 from model.simulate.arrivals import Arrivals, answered, answered_alone, next_alone_s, next_in_turn_s, take_in_turn
 from model.simulate.blocks import Ints, Ints32
 from model.simulate.clock import Engine, shape_of, stamp
@@ -59,7 +59,7 @@ def new_pipe(stages: int, seqs: int, requests: int) -> Pipe:
     return Pipe(member, tokens, size, times[0], times[1], times[2], number, np.zeros(seqs + 1, dtype=np.int32), counts)
 
 
-@njit(cache=True)
+@outer_njit
 def serve_pipeline(
     settings: Settings, requests: Requests, costs: PipelineCosts, arrivals: Arrivals, engine: Engine, pipe: Pipe
 ) -> Served:
@@ -90,14 +90,14 @@ def serve_pipeline(
     return served
 
 
-@njit(cache=True)
+@inner_njit
 def _next_s(arrivals: Arrivals, came: int, done: int) -> float:
     if len(arrivals.follower) > 0:
         return float(next_in_turn_s(arrivals))
     return float(next_alone_s(arrivals.due, arrivals.cap, came, done))
 
 
-@njit(cache=True)
+@inner_njit
 def _answered(arrivals: Arrivals, state: State, earlier: int, now: float) -> int:
     finished = state.counts[FINISHED]
     if len(arrivals.follower) > 0:
@@ -107,7 +107,7 @@ def _answered(arrivals: Arrivals, state: State, earlier: int, now: float) -> int
     return int(finished)
 
 
-@njit(cache=True)
+@inner_njit
 def _begin(
     settings: Settings,
     requests: Requests,
@@ -129,7 +129,7 @@ def _begin(
     return bool(state.counts[SCHEDULED] + state.counts[PREEMPTED] > 0)
 
 
-@njit(cache=True)
+@inner_njit
 def _left(settings: Settings, pipe: Pipe) -> Settings:
     """The settings for those who are not in a batch."""
     return Settings(
@@ -147,7 +147,7 @@ def _left(settings: Settings, pipe: Pipe) -> Settings:
     )
 
 
-@njit(cache=True)
+@inner_njit
 def _send(requests: Requests, costs: PipelineCosts, state: State, pipe: Pipe, now: float) -> None:
     """What was scheduled enters the first stage; prompts with parts left stay among those who can run."""
     batch = (pipe.counts[OLDEST] + pipe.counts[FLYING]) % costs.stages
@@ -169,7 +169,7 @@ def _send(requests: Requests, costs: PipelineCosts, state: State, pipe: Pipe, no
     _take_out(state, pipe, batch)
 
 
-@njit(cache=True)
+@inner_njit
 def _take_out(state: State, pipe: Pipe, batch: int) -> None:
     """The members of a batch can run no more until it is back. Both are in the order in which they began to run."""
     kept, place = 0, 0
@@ -183,7 +183,7 @@ def _take_out(state: State, pipe: Pipe, batch: int) -> None:
     state.counts[RUNNING] = kept
 
 
-@njit(cache=True)
+@inner_njit
 def _through(costs: PipelineCosts, state: State, pipe: Pipe, now: float) -> float:
     """When the scheduled batch leaves the last stage: each takes its layers when it is free and the one before done."""
     whole, shape = costs.whole, shape_of(state)
@@ -199,7 +199,7 @@ def _through(costs: PipelineCosts, state: State, pipe: Pipe, now: float) -> floa
     return float(at)
 
 
-@njit(cache=True)
+@inner_njit
 def _receive(settings: Settings, requests: Requests, engine: Engine, pipe: Pipe, book: Book) -> float:
     """The oldest batch comes back: its members can run again, or are done; answers when."""
     state, blocks = engine
@@ -220,7 +220,7 @@ def _receive(settings: Settings, requests: Requests, engine: Engine, pipe: Pipe,
     return float(now)
 
 
-@njit(cache=True)
+@inner_njit
 def _put_back(state: State, pipe: Pipe, batch: int) -> None:
     """The members of a batch stand among the running again, in their places."""
     there, place, size = 0, 0, pipe.size[batch]

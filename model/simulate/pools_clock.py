@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.compiled import njit
+from model.compiled import inner_njit, outer_njit
 from model.simulate.arrivals import Arrivals, let_come, next_alone_s, next_in_turn_s, push, take_in_turn
 from model.simulate.blocks import NONE, Ints, Ints32
 from model.simulate.costs import Floats, StepCosts
@@ -51,7 +51,7 @@ CAME, DONE, LOST = range(3)
 """Places in a tally: requests that came and are done, and preemptions."""
 
 
-@njit(cache=True)
+@outer_njit
 def serve_pools(prefill: Side, decode: Side, link: Link, arrivals: Arrivals, skips: bool) -> tuple[Served, Served]:
     """Serve n requests; answers what happened in the prefill pool, where a last token is that of the prompt, and in the
     decode pool, whose requests arrive with their caches; those of a single token never do."""
@@ -85,19 +85,19 @@ def serve_pools(prefill: Side, decode: Side, link: Link, arrivals: Arrivals, ski
     return closed(prompts, tally[LOST]), closed(answers, tally[LOST])
 
 
-@njit(cache=True)
+@inner_njit
 def _ends_s(prefill: Side, decode: Side) -> float:
     """When a step ends before all others, in either pool."""
     return float(min(earliest(prefill.watch, False)[1], earliest(decode.watch, False)[1]))
 
 
-@njit(cache=True)
+@inner_njit
 def _starts_s(prefill: Side, decode: Side) -> float:
     """When an engine may begin a step before all others, in either pool."""
     return float(min(earliest(prefill.watch, True)[1], earliest(decode.watch, True)[1]))
 
 
-@njit(cache=True)
+@inner_njit
 def _ask(prefill: Side, prompts: Book, request: int, due: float, now: float) -> None:
     """A request arrives at the prefill engine with the fewest tokens to do."""
     rank = np.argmin(prefill.to_do)
@@ -106,7 +106,7 @@ def _ask(prefill: Side, prompts: Book, request: int, due: float, now: float) -> 
     come(prefill.settings, prefill.watch, rank, request, now)
 
 
-@njit(cache=True)
+@inner_njit
 def _move(decode: Side, link: Link, answers: Book, now: float) -> None:
     """The next cache begins its way, or has arrived with the first token of the answer."""
     request = take_in_turn(link.moves, now)
@@ -124,7 +124,7 @@ def _move(decode: Side, link: Link, answers: Book, now: float) -> None:
     come(decode.settings, decode.watch, target, request, now)
 
 
-@njit(cache=True)
+@inner_njit
 def _begin(prefill: Side, decode: Side, prompts: Book, answers: Book, skips: bool) -> int:
     """The next step begins; answers how many were preempted."""
     (rank, at), (other, then) = earliest(prefill.watch, True), earliest(decode.watch, True)
@@ -133,14 +133,14 @@ def _begin(prefill: Side, decode: Side, prompts: Book, answers: Book, skips: boo
     return int(_begin_in(decode, other, answers, skips))
 
 
-@njit(cache=True)
+@inner_njit
 def _begin_in(side: Side, rank: int, book: Book, skips: bool) -> int:
     engine = engine_of(side.ranks, rank)
     see(side.settings, side.requests, engine[0], side.watch, rank, book)
     return int(begin(side.settings, side.requests, side.costs, engine, side.watch, rank, book, skips))
 
 
-@njit(cache=True)
+@inner_njit
 def _end(
     prefill: Side, decode: Side, link: Link, arrivals: Arrivals, prompts: Book, answers: Book, tally: Ints
 ) -> None:
@@ -156,7 +156,7 @@ def _end(
     rest(engine, decode.watch, other)
 
 
-@njit(cache=True)
+@inner_njit
 def _end_prompts(
     prefill: Side, decode: Side, link: Link, arrivals: Arrivals, prompts: Book, tally: Ints, rank: int
 ) -> None:
@@ -174,7 +174,7 @@ def _end_prompts(
     rest(engine, prefill.watch, rank)
 
 
-@njit(cache=True)
+@inner_njit
 def _move_out(decode: Side, link: Link, rank: int, request: int, now: float) -> None:
     """A prompt's cache leaves once those before it have left."""
     begins = max(now, link.sent_s[rank])
@@ -183,7 +183,7 @@ def _move_out(decode: Side, link: Link, rank: int, request: int, now: float) -> 
     push(link.moves, request)
 
 
-@njit(cache=True)
+@inner_njit
 def _answered(arrivals: Arrivals, requests: Ints32, count: int, tally: Ints, now: float) -> None:
     """The first `count` of `requests` are done."""
     let_come(arrivals, arrivals.due, arrivals.cap, len(arrivals.follower) > 0, tally[DONE], requests, count, now)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from model.compiled import njit
+from model.compiled import inner_njit
 from model.simulate.blocks import NONE
 from model.simulate.state import HEAD, TAIL, WAITING, Requests, Settings, State
 
 
-@njit(cache=True)
+@inner_njit
 def chain_back(state: State, request: int) -> None:
     """Join the end of the chain."""
     count = state.counts
@@ -20,7 +20,7 @@ def chain_back(state: State, request: int) -> None:
     count[WAITING] += 1
 
 
-@njit(cache=True)
+@inner_njit
 def chain_front(state: State, request: int) -> None:
     """Go before all others, as a preempted request does."""
     count = state.counts
@@ -31,7 +31,7 @@ def chain_front(state: State, request: int) -> None:
     count[WAITING] += 1
 
 
-@njit(cache=True)
+@inner_njit
 def push_heap(requests: Requests, state: State, request: int) -> None:
     """Join the heap."""
     place = state.counts[WAITING]
@@ -45,13 +45,13 @@ def push_heap(requests: Requests, state: State, request: int) -> None:
     state.heap[place] = request
 
 
-@njit(cache=True)
+@inner_njit
 def peek(settings: Settings, state: State) -> int:
     """Who is next."""
     return int(state.heap[0] if settings.is_priority else state.counts[HEAD])
 
 
-@njit(cache=True)
+@inner_njit
 def pop(settings: Settings, requests: Requests, state: State) -> None:
     """Who was next waits no longer."""
     count = state.counts
@@ -64,7 +64,7 @@ def pop(settings: Settings, requests: Requests, state: State) -> None:
         count[TAIL] = NONE
 
 
-@njit(cache=True)
+@inner_njit
 def _sift_down(requests: Requests, state: State, request: int) -> None:
     size = state.counts[WAITING]
     place = 0
@@ -79,6 +79,6 @@ def _sift_down(requests: Requests, state: State, request: int) -> None:
     state.heap[place] = request
 
 
-@njit(cache=True)
+@inner_njit
 def _precedes(requests: Requests, left: int, right: int) -> bool:
     return (requests.priority[left], left) < (requests.priority[right], right)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.compiled import njit
+from model.compiled import inner_njit
 from model.simulate.blocks import Blocks
 from model.simulate.state import EngineSettings, State, new_state
 
@@ -30,7 +30,7 @@ def new_ranks(settings: EngineSettings, requests: int, count: int) -> Ranks:
     return Ranks(alike, each, Blocks._make(np.stack([array] * count) for array in blocks))
 
 
-@njit(cache=True)
+@inner_njit
 def engine_of(ranks: Ranks, rank: int) -> tuple[State, Blocks]:
     """One engine, as `scheduler` takes it; what it changes is changed in `ranks`."""
     alike, each, blocks = ranks.alike, ranks.each, ranks.blocks

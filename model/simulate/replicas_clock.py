@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.compiled import njit
+from model.compiled import inner_njit, outer_njit
 from model.simulate.arrivals import Arrivals, let_come, next_alone_s, next_in_turn_s, take_in_turn
 from model.simulate.blocks import NONE, Ints
 from model.simulate.clock import Engine, Step, Stretch, before, goes_on, length_s, plan, seen_in, stamp, step_of, take
@@ -52,7 +52,7 @@ def new_watch(count: int, requests: int) -> Watch:
     )
 
 
-@njit(cache=True)
+@outer_njit
 def serve_apart(
     settings: Settings,
     requests: Requests,
@@ -93,7 +93,7 @@ def serve_apart(
     return served
 
 
-@njit(cache=True)
+@inner_njit
 def earliest(watch: Watch, is_ready: bool) -> tuple[int, float]:
     """The replica that may begin, or else that ends, before all others, and when; inf where there is none."""
     found, least = 0, np.inf
@@ -103,7 +103,7 @@ def earliest(watch: Watch, is_ready: bool) -> tuple[int, float]:
     return found, least
 
 
-@njit(cache=True)
+@inner_njit
 def come(settings: Settings, watch: Watch, rank: int, request: int, now: float) -> None:
     """A request comes to a replica: what goes on there ends with the last step that is decided."""
     if watch.first[rank] == NONE:
@@ -120,7 +120,7 @@ def come(settings: Settings, watch: Watch, rank: int, request: int, now: float) 
         watch.end_s[rank] = began + length_s(stretch)
 
 
-@njit(cache=True)
+@inner_njit
 def see(settings: Settings, requests: Requests, state: State, watch: Watch, rank: int, book: Book) -> None:
     """Who came in time waits from here on."""
     request = watch.first[rank]
@@ -131,7 +131,7 @@ def see(settings: Settings, requests: Requests, state: State, watch: Watch, rank
     watch.first[rank] = request
 
 
-@njit(cache=True)
+@inner_njit
 def begin(
     settings: Settings,
     requests: Requests,
@@ -165,7 +165,7 @@ def begin(
     return int(state.counts[PREEMPTED])
 
 
-@njit(cache=True)
+@inner_njit
 def end(settings: Settings, requests: Requests, engine: Engine, watch: Watch, rank: int, book: Book) -> int:
     """The step or stretch ran; answers how many requests are done."""
     state, blocks = engine
@@ -184,7 +184,7 @@ def end(settings: Settings, requests: Requests, engine: Engine, watch: Watch, ra
     return int(finished)
 
 
-@njit(cache=True)
+@inner_njit
 def rest(engine: Engine, watch: Watch, rank: int) -> None:
     """Between two steps: ready for the next one where anybody is there."""
     count = engine[0].counts
@@ -193,7 +193,7 @@ def rest(engine: Engine, watch: Watch, rank: int) -> None:
         _wait(watch, rank)
 
 
-@njit(cache=True)
+@inner_njit
 def _wait(watch: Watch, rank: int) -> None:
     """Nobody can run: ready at once where somebody came who was not seen, else idle."""
     if watch.first[rank] == NONE:
@@ -202,6 +202,6 @@ def _wait(watch: Watch, rank: int) -> None:
         watch.mode[rank], watch.seen_s[rank] = READY, watch.end_s[rank]
 
 
-@njit(cache=True)
+@inner_njit
 def _stretch(numbers: Floats) -> Stretch:
     return Stretch(int(numbers[0]), numbers[1], numbers[2], int(numbers[3]))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from model.compiled import njit
+from model.compiled import inner_njit
 from model.simulate.blocks import Ints
 from model.simulate.costs import Floats
 
@@ -44,7 +44,7 @@ def new_desk(count: int, by_load: bool) -> Desk:
     return Desk(none, none.copy(), np.array([-PUBLISHED_S, np.inf]), np.zeros(1, dtype=np.int64), by_load)
 
 
-@njit(cache=True)
+@inner_njit
 def route(desk: Desk, now: float) -> int:
     """The replica that a request of this moment goes to."""
     count = len(desk.seen)
@@ -61,7 +61,7 @@ def route(desk: Desk, now: float) -> int:
     return best
 
 
-@njit(cache=True)
+@inner_njit
 def report(desk: Desk, rank: int, waiting: int, running: int, now: float) -> None:
     """A replica's counts after a step."""
     if not desk.by_load or (desk.reported[rank, 0] == waiting and desk.reported[rank, 1] == running):
@@ -71,7 +71,7 @@ def report(desk: Desk, rank: int, waiting: int, running: int, now: float) -> Non
     desk.since[1] = min(desk.since[1], now)
 
 
-@njit(cache=True)
+@inner_njit
 def _publish(desk: Desk, now: float) -> None:
     """What should have been published before now is."""
     changed = desk.since[1] < np.inf
@@ -81,6 +81,6 @@ def _publish(desk: Desk, now: float) -> None:
         desk.since[0], desk.since[1] = due if changed else now - (now - due) % UNCHANGED_S, np.inf
 
 
-@njit(cache=True)
+@inner_njit
 def _score(desk: Desk, rank: int) -> int:
     return int(_WEIGHT * desk.seen[rank, 0] + desk.seen[rank, 1])

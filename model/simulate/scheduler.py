@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.compiled import njit
+from model.compiled import inner_njit
 from model.simulate.blocks import Blocks, find, hold
 from model.simulate.holding import blocks_for, blocks_found, found_in_queue, give_up_blocks, grow
 from model.simulate.names import block_name
@@ -35,7 +35,7 @@ from model.simulate.state import (
 )
 
 
-@njit(cache=True)
+@inner_njit
 def arrive(settings: Settings, requests: Requests, state: State, request: int) -> None:
     """A new request waits."""
     if settings.is_priority:
@@ -44,7 +44,7 @@ def arrive(settings: Settings, requests: Requests, state: State, request: int) -
         chain_back(state, request)
 
 
-@njit(cache=True)
+@inner_njit
 def schedule(settings: Settings, requests: Requests, state: State, blocks: Blocks) -> None:
     """Decide one step: who computes how many tokens, who is preempted and admitted. Left in `state`."""
     count = state.counts
@@ -56,7 +56,7 @@ def schedule(settings: Settings, requests: Requests, state: State, blocks: Block
         _admit(settings, requests, state, blocks, budget, most)
 
 
-@njit(cache=True)
+@inner_njit
 def finish_step(settings: Settings, requests: Requests, state: State, blocks: Blocks) -> None:
     """The step ran: who has computed all that it knows gets a token, or several; who is done leaves with all blocks."""
     count = state.counts
@@ -83,7 +83,7 @@ def finish_step(settings: Settings, requests: Requests, state: State, blocks: Bl
     _drop_finished(state)
 
 
-@njit(cache=True)
+@inner_njit
 def decode_on(settings: Settings, requests: Requests, state: State, blocks: Blocks, steps: int) -> None:
     """Several steps at once in which every running request decodes and none is done; the blocks must be there."""
     for place in range(state.counts[RUNNING]):
@@ -94,7 +94,7 @@ def decode_on(settings: Settings, requests: Requests, state: State, blocks: Bloc
         state.outputs[request] += steps
 
 
-@njit(cache=True)
+@inner_njit
 def _drop_finished(state: State) -> None:
     kept = 0
     for place in range(state.counts[RUNNING]):
@@ -105,7 +105,7 @@ def _drop_finished(state: State) -> None:
     state.counts[RUNNING] = kept
 
 
-@njit(cache=True)
+@inner_njit
 def _serve_running(settings: Settings, requests: Requests, state: State, blocks: Blocks, most: int) -> int:
     """Tokens for the running requests in order; answers what is left of the budget."""
     budget = settings.batched_tokens
@@ -136,7 +136,7 @@ def _serve_running(settings: Settings, requests: Requests, state: State, blocks:
     return int(budget)
 
 
-@njit(cache=True)
+@inner_njit
 def _victim(settings: Settings, requests: Requests, state: State) -> int:
     """The last running request, or under priorities the worst one, wherever it stands."""
     worst = state.running[state.counts[RUNNING] - 1]
@@ -148,7 +148,7 @@ def _victim(settings: Settings, requests: Requests, state: State) -> int:
     return int(worst)
 
 
-@njit(cache=True)
+@inner_njit
 def _preempt(
     settings: Settings, requests: Requests, state: State, blocks: Blocks, victim: int, place: int
 ) -> tuple[int, int]:
@@ -179,7 +179,7 @@ def _preempt(
     return refund, 1 if at < place else 0
 
 
-@njit(cache=True)
+@inner_njit
 def _admit(settings: Settings, requests: Requests, state: State, blocks: Blocks, budget: int, most: int) -> None:
     """Waiting requests start while they fit; the first that does not ends it."""
     count = state.counts
@@ -203,7 +203,7 @@ def _admit(settings: Settings, requests: Requests, state: State, blocks: Blocks,
         budget -= tokens
 
 
-@njit(cache=True)
+@inner_njit
 def _start(settings: Settings, requests: Requests, state: State, blocks: Blocks, request: int, hits: int) -> None:
     """From waiting to running, with the blocks that were found."""
     count = state.counts
@@ -223,7 +223,7 @@ def _start(settings: Settings, requests: Requests, state: State, blocks: Blocks,
     count[ADMITTED] += 1
 
 
-@njit(cache=True)
+@inner_njit
 def _note(state: State, request: int, tokens: int) -> None:
     state.scheduled[state.counts[SCHEDULED]] = request
     state.tokens[state.counts[SCHEDULED]] = tokens

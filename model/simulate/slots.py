@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from model.compiled import njit
+from model.compiled import inner_njit
 
 EMPTY = -1
 """Key and value of a place that holds nothing."""
@@ -18,7 +18,7 @@ def new_slots(most: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
     return np.full(size, EMPTY, dtype=np.int64), np.full(size, EMPTY, dtype=np.int32)
 
 
-@njit(cache=True)
+@inner_njit
 def slot_of(keys: npt.NDArray[np.int64], key: int) -> int:
     """Where `key` stands in the table, or where it would."""
     last = len(keys) - 1
@@ -28,7 +28,7 @@ def slot_of(keys: npt.NDArray[np.int64], key: int) -> int:
     return int(slot)
 
 
-@njit(cache=True)
+@inner_njit
 def vacate(keys: npt.NDArray[np.int64], values: npt.NDArray[np.int32], slot: int) -> None:
     """Empty a slot and move up those behind it that would no longer be found (Knuth, TAOCP 3, algorithm 6.4R)."""
     last = len(keys) - 1

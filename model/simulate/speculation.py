@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from model.compiled import njit
+from model.compiled import inner_njit
 
 
 class Drafts(NamedTuple):
@@ -58,7 +58,7 @@ _OF_TOKEN = np.uint64(0xD1B54A32D192ED03)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
-@njit(cache=True)
+@inner_njit
 def accepted(drafts: Drafts, request: int, generated: int, drafted: int) -> int:
     """How many of `drafted` tokens are right: drawn anew for each request and number of tokens that it `generated`, and
     the same whenever it comes to that, so that two configs differ by nothing but themselves."""
@@ -69,7 +69,7 @@ def accepted(drafts: Drafts, request: int, generated: int, drafted: int) -> int:
     return right
 
 
-@njit(cache=True)
+@inner_njit
 def _uniform(request: int, generated: int) -> float:
     """A number in [0, 1) that two whole numbers stand for (SplitMix64's mixing: Steele et al., OOPSLA 2014)."""
     bits = np.uint64(request) * _OF_REQUEST + np.uint64(generated) * _OF_TOKEN

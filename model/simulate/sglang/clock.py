@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.compiled import inner_njit, njit
+from model.compiled import inner_njit, outer_njit
 from model.simulate.arrivals import Arrivals, answered, next_alone_s, next_in_turn_s, take_in_turn
 from model.simulate.blocks import NONE
 from model.simulate.clock import Stretch
@@ -34,7 +34,7 @@ from model.simulate.sglang.waiting import wait
 from model.simulate.state import Requests
 
 
-@njit(cache=True)
+@outer_njit
 def serve_sglang(
     flags: Flags, requests: Requests, costs: StepCosts, arrivals: Arrivals, skips: bool, engine: Engine
 ) -> Served:

@@ -9,7 +9,7 @@ overlapped scheduling off, observed.
 
 from __future__ import annotations
 
-from model.compiled import inner_njit, njit
+from model.compiled import inner_njit
 from model.simulate.blocks import NONE
 from model.simulate.sglang.admission import allot, gather
 from model.simulate.sglang.running import decode, give_back, has_pages, join, keep, keep_drafts, retract, take_pages
@@ -19,7 +19,7 @@ from model.simulate.state import Requests
 IDLE, PREFILL, MIXED, DECODE, FAILS = range(5)
 
 
-@njit(cache=True)
+@inner_njit
 def schedule(flags: Flags, requests: Requests, engine: Engine) -> int:
     """Decide one step: which kind it is, FAILS where SGLang would end for want of memory. Left in the server."""
     server, _ = engine
@@ -39,7 +39,7 @@ def schedule(flags: Flags, requests: Requests, engine: Engine) -> int:
     return DECODE if take_pages(flags, requests, engine) else FAILS
 
 
-@njit(cache=True)
+@inner_njit
 def finish_step(flags: Flags, requests: Requests, engine: Engine, kind: int) -> None:
     """The step ran: tokens for those whose prompts are whole now, and for all who decoded. Who is done leaves."""
     server, _ = engine

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.compiled import inner_njit, njit
+from model.compiled import inner_njit
 from model.simulate.names import block_name
 from model.simulate.sglang.radix import Tree, match
 from model.simulate.sglang.server import LOF, LPM, Flags, Server
@@ -21,7 +21,7 @@ _SHORT = 32
 _LAST = np.int64(1) << 60
 
 
-@njit(cache=True)
+@inner_njit
 def wait(flags: Flags, requests: Requests, server: Server, request: int) -> None:
     """A request comes, or comes back."""
     now, waiting = server.status[0], server.waiting
