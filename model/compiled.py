@@ -148,5 +148,5 @@ def outer_njit(function: Callable[..., Any], /) -> Any:
 
 
 def inner_njit(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
-    """A kernel that only kernels call: what it takes to call it from Python, often more than itself, is not compiled."""
+    """A kernel that only kernels call: what calls it from Python, often more than itself, is not compiled."""
     return njit(function, cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)

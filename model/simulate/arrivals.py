@@ -3,8 +3,7 @@
 A conversation opens with its first turn; each later turn comes a while after the answer to the one before it. A request
 that belongs to no conversation is one of a single turn. Under a cap, so many conversations are open at once.
 
-Where there is no conversation at all, counts of who came and was answered are enough; the server's loop then leaves the
-tuple alone, of which each array costs it two atomic counts per use.
+Where there is no conversation at all, counts of who came and was answered are enough.
 """
 
 from __future__ import annotations
@@ -15,164 +14,161 @@ import numpy as np
 import numpy.typing as npt
 
 from model.compiled import inner_njit
-from model.simulate.blocks import NONE, Ints, Ints32
+from model.simulate.blocks import NONE, Ints, Records
 from model.simulate.costs import Floats
+
+_TURN = np.dtype([("follower", np.int64), ("think_s", np.float64), ("opener", np.int64), ("heap", np.int64)])
+_STATUS = np.dtype([(name, np.int64) for name in ("openers", "next", "open", "thinking")])
 
 
 class Arrivals(NamedTuple):
-    """n requests that come. `due`: when each may arrive at the earliest, then when it did, n.
+    """n requests that come. `due`, n: when each may arrive at the earliest, then when it did; it ascends where there
+    are no conversations.
 
-    `openers`: first turns by their `due`; `follower`: the next turn of a request or NONE, and `think_s` how long after
-    the answer it comes, n each. Without conversations these three are empty, and `due` ascends. `heap[:THINKING]`:
-    turns whose time is known, the next one first. `cap`: so many conversations may be open at once, 0 is no limit.
+    `turns`, n where there are (`talks`): the next turn of a request, its `follower` or NONE, and `think_s`, how long
+    after the answer that comes; the first turns by their `due`, `turns[:openers].opener`; and those whose time is
+    known, the next one first, `turns[:thinking].heap`. `status[0]`: the numbers of both, the `next` opener, and how
+    many conversations are `open`. `cap`: so many may be at once, 0 is no limit.
     """
 
     due: Floats
-    openers: Ints32
-    follower: Ints32
-    think_s: Floats
-    heap: Ints32
-    counts: Ints
+    turns: Records
+    status: Records
     cap: int
-
-
-NEXT, OPEN, THINKING = range(3)
-"""Places in `Arrivals.counts`: the next opener, conversations under way, turns in the heap."""
+    talks: bool
 
 
 def alone(due_s: Floats, cap: int) -> Arrivals:
     """Nobody is there yet of n requests without conversations; `due_s` ascends."""
-    nobody = np.empty(0, dtype=np.int32)
-    return Arrivals(due_s.copy(), nobody, nobody, np.empty(0), nobody, np.zeros(3, dtype=np.int64), cap)
+    return Arrivals(due_s.copy(), np.zeros(0, dtype=_TURN), np.zeros(1, dtype=_STATUS), cap, False)
 
 
 def as_due(n: int) -> Arrivals:
     """Nobody of n requests is there yet; each comes when it is due once it was pushed."""
-    nobody = np.empty(0, dtype=np.int32)
-    heap, due = np.full(n + 1, NONE, dtype=np.int32), np.full(n, np.inf)
-    return Arrivals(due, nobody, nobody, np.empty(0), heap, np.zeros(3, dtype=np.int64), 0)
+    return Arrivals(np.full(n, np.inf), np.zeros(n, dtype=_TURN), np.zeros(1, dtype=_STATUS), 0, False)
 
 
 def in_turn(due_s: Floats, previous: npt.NDArray[np.integer], think_s: Floats, cap: int) -> Arrivals:
     """Nobody is there yet. `previous` names the turn before each request, NONE for a first one; all n."""
-    follower = np.full(len(due_s), NONE, dtype=np.int32)
-    later = np.flatnonzero(previous != NONE)
-    follower[previous[later]] = later
-    first = np.flatnonzero(previous == NONE)
-    openers = first[np.argsort(due_s[first], kind="stable")].astype(np.int32)
-    heap = np.full(len(later) + 1, NONE, dtype=np.int32)
-    return Arrivals(due_s.copy(), openers, follower, think_s, heap, np.zeros(3, dtype=np.int64), cap)
+    turns, status = np.zeros(len(due_s), dtype=_TURN), np.zeros(1, dtype=_STATUS)
+    turns["follower"], turns["think_s"] = NONE, think_s
+    later, first = np.flatnonzero(previous != NONE), np.flatnonzero(previous == NONE)
+    turns["follower"][previous[later]] = later
+    turns["opener"][: len(first)] = first[np.argsort(due_s[first], kind="stable")]
+    status["openers"] = len(first)
+    return Arrivals(due_s.copy(), turns, status, cap, True)
 
 
-@inner_njit(inline="always")
-def next_alone_s(due: Floats, cap: int, came: int, done: int) -> float:
-    """When the next request arrives after `came` did and `done` were answered, without conversations; inf where nobody
-    is left, or an answer must come first."""
+@inner_njit
+def next_s(arrivals: Arrivals, came: int, done: int) -> float:
+    """When the next request arrives after `came` did and `done` were answered; inf where nobody is left, or an answer
+    must come first."""
+    if arrivals.talks:
+        return float(next_in_turn_s(arrivals))
+    due, cap = arrivals.due, arrivals.cap
     if came == len(due) or (cap > 0 and came - done >= cap):
         return np.inf
     return float(due[came])
 
 
 @inner_njit
+def take_next(arrivals: Arrivals, came: int, now: float) -> int:
+    """The request that comes next, after `came` did; one that waited for room under the cap is due now."""
+    return int(take_in_turn(arrivals, now)) if arrivals.talks else came
+
+
+@inner_njit
+def let_come(arrivals: Arrivals, done: int, requests: Ints, now: float) -> None:
+    """These requests are done, after `done` others: who waited for that may come."""
+    due, cap = arrivals.due, arrivals.cap
+    if arrivals.talks:
+        for request in requests:
+            _answered(arrivals, request, now)
+    elif cap > 0:
+        for request in range(done + cap, min(done + cap + len(requests), len(due))):
+            due[request] = max(due[request], now)
+
+
+@inner_njit
 def next_in_turn_s(arrivals: Arrivals) -> float:
     """When the next turn comes; inf where nobody is left, or an answer must come first."""
-    turn = arrivals.due[arrivals.heap[0]] if arrivals.counts[THINKING] > 0 else np.inf
+    turn = arrivals.due[arrivals.turns[0].heap] if arrivals.status[0].thinking > 0 else np.inf
     return float(min(turn, _opener_s(arrivals)))
 
 
 @inner_njit
 def take_in_turn(arrivals: Arrivals, now: float) -> int:
     """The turn that comes next; one that waited for room under the cap is due now."""
-    counts = arrivals.counts
-    if counts[THINKING] > 0 and arrivals.due[arrivals.heap[0]] <= _opener_s(arrivals):
+    turns, status = arrivals.turns, arrivals.status[0]
+    if status.thinking > 0 and arrivals.due[turns[0].heap] <= _opener_s(arrivals):
         return int(_pop(arrivals))
-    request = arrivals.openers[counts[NEXT]]
-    counts[NEXT] += 1
-    counts[OPEN] += 1
+    request = turns[status.next].opener
+    status.next += 1
+    status.open += 1
     if arrivals.cap > 0:
         arrivals.due[request] = now
     return int(request)
 
 
 @inner_njit
-def answered(arrivals: Arrivals, requests: Ints32, count: int, now: float) -> None:
-    """The first `count` of `requests` are done: their next turns will come, or their conversations are over."""
-    for request in requests[:count]:
-        follower = arrivals.follower[request]
-        if follower == NONE:
-            arrivals.counts[OPEN] -= 1
-            _open_next(arrivals, now)
-        else:
-            arrivals.due[follower] = max(arrivals.due[follower], now + arrivals.think_s[follower])
-            push(arrivals, follower)
-
-
-@inner_njit(inline="always")
-def let_come(
-    arrivals: Arrivals, due: Floats, cap: int, talks: bool, done: int, requests: Ints32, count: int, now: float
-) -> None:
-    """The first `count` of `requests` are done, after `done` others: who waited for that may come."""
-    if talks:
-        answered(arrivals, requests, count, now)
+def _answered(arrivals: Arrivals, request: int, now: float) -> None:
+    """A request is done: its next turn will come, or its conversation is over."""
+    turn = arrivals.turns[request]
+    if turn.follower == NONE:
+        arrivals.status[0].open -= 1
+        _open_next(arrivals, now)
     else:
-        answered_alone(due, cap, done, count, now)
-
-
-@inner_njit
-def answered_alone(due: Floats, cap: int, done: int, count: int, now: float) -> None:
-    """`count` requests without conversations are done after `done` others: under a cap as many may come now."""
-    if cap > 0:
-        for request in range(done + cap, min(done + cap + count, len(due))):
-            due[request] = max(due[request], now)
+        follower = turn.follower
+        arrivals.due[follower] = max(arrivals.due[follower], now + arrivals.turns[follower].think_s)
+        push(arrivals, follower)
 
 
 @inner_njit
 def _open_next(arrivals: Arrivals, now: float) -> None:
     """A conversation is over: under a cap the first one that waits for that may open now."""
-    place = arrivals.counts[NEXT] + arrivals.cap - arrivals.counts[OPEN] - 1
-    if arrivals.cap > 0 and place < len(arrivals.openers):
-        request = arrivals.openers[place]
+    status = arrivals.status[0]
+    place = status.next + arrivals.cap - status.open - 1
+    if arrivals.cap > 0 and place < status.openers:
+        request = arrivals.turns[place].opener
         arrivals.due[request] = max(arrivals.due[request], now)
 
 
 @inner_njit
 def _opener_s(arrivals: Arrivals) -> float:
-    counts = arrivals.counts
-    if counts[NEXT] == len(arrivals.openers) or (arrivals.cap > 0 and counts[OPEN] >= arrivals.cap):
+    status = arrivals.status[0]
+    if status.next == status.openers or (arrivals.cap > 0 and status.open >= arrivals.cap):
         return np.inf
-    return float(arrivals.due[arrivals.openers[counts[NEXT]]])
+    return float(arrivals.due[arrivals.turns[status.next].opener])
 
 
 @inner_njit
 def push(arrivals: Arrivals, request: int) -> None:
     """A request comes when it is due, whatever else happens."""
-    heap, due = arrivals.heap, arrivals.due
-    place = arrivals.counts[THINKING]
-    arrivals.counts[THINKING] += 1
+    turns, due, status = arrivals.turns, arrivals.due, arrivals.status[0]
+    place = status.thinking
+    status.thinking += 1
     while place > 0:
         parent = (place - 1) >> 1
-        if due[heap[parent]] <= due[request]:
+        if due[turns[parent].heap] <= due[request]:
             break
-        heap[place] = heap[parent]
+        turns[place].heap = turns[parent].heap
         place = parent
-    heap[place] = request
+    turns[place].heap = request
 
 
 @inner_njit
 def _pop(arrivals: Arrivals) -> int:
-    heap, due = arrivals.heap, arrivals.due
-    first = heap[0]
-    arrivals.counts[THINKING] -= 1
-    size = arrivals.counts[THINKING]
-    request = heap[size]
-    place = 0
+    turns, due, status = arrivals.turns, arrivals.due, arrivals.status[0]
+    status.thinking -= 1
+    first, size = turns[0].heap, status.thinking
+    request, place = turns[size].heap, 0
     while 2 * place + 1 < size:
         child = 2 * place + 1
-        if child + 1 < size and due[heap[child + 1]] < due[heap[child]]:
+        if child + 1 < size and due[turns[child + 1].heap] < due[turns[child].heap]:
             child += 1
-        if due[request] <= due[heap[child]]:
+        if due[request] <= due[turns[child].heap]:
             break
-        heap[place] = heap[child]
+        turns[place].heap = turns[child].heap
         place = child
-    heap[place] = request
+    turns[place].heap = request
     return int(first)

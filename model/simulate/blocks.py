@@ -13,63 +13,60 @@ import numpy as np
 import numpy.typing as npt
 
 from model.compiled import inner_njit
-from model.simulate.slots import new_slots, slot_of, vacate
+from model.simulate.slots import Slots, new_slots, slot_of, vacate
 
 Ints = npt.NDArray[np.int64]
 Ints32 = npt.NDArray[np.int32]
+Records = npt.NDArray[np.void]
+"""Arrays of records take far less to compile than as many arrays as they have fields."""
 
 NONE = -1
+_BLOCK = np.dtype([(name, np.int64) for name in ("after", "before", "users", "key", "copy")])
 
 
 class Blocks(NamedTuple):
-    """N blocks. `free` holds the number of free ones; `slots` maps keys to the block that was filled first with them.
+    """N blocks. `free[0]` is the number of free ones; `slots` maps keys to the block that was filled first with them.
 
-    `after`, `before`: links of the free queue, N + 1. `users`: requests that hold a block. `copy`: the next block with
-    the same key. `slot_key`, `slot_block`: an open-addressing table of a power of two entries.
+    `pool`, N + 1: links `after` and `before` of the free queue, `users` (requests that hold a block), its `key`, and
+    `copy`, the next block with the same key.
     """
 
     free: Ints
-    after: Ints32
-    before: Ints32
-    users: Ints32
-    key: Ints
-    copy: Ints32
-    slot_key: Ints
-    slot_block: Ints32
+    pool: Records
+    slots: Slots
 
 
 def new_blocks(count: int) -> Blocks:
     """`count` free blocks in order, none of them filled."""
-    ring = np.arange(count + 1, dtype=np.int32)
-    slot_key, slot_block = new_slots(count)
-    return Blocks(
-        np.array([count], dtype=np.int64),
-        np.roll(ring, -1),
-        np.roll(ring, 1),
-        np.zeros(count, dtype=np.int32),
-        np.full(count, NONE, dtype=np.int64),
-        np.full(count, NONE, dtype=np.int32),
-        slot_key,
-        slot_block,
-    )
+    ring, pool = np.arange(count + 1), np.zeros(count + 1, dtype=_BLOCK)
+    pool["after"], pool["before"] = np.roll(ring, -1), np.roll(ring, 1)
+    pool["key"] = pool["copy"] = NONE
+    return Blocks(np.array([count], dtype=np.int64), pool, new_slots(count))
+
+
+@inner_njit
+def blocks_in_use(blocks: Blocks) -> int:
+    """Blocks that are not free."""
+    return int(len(blocks.pool) - 1 - blocks.free[0])
 
 
 @inner_njit
 def take(blocks: Blocks) -> int:
     """The head of the free queue, which forgets what it held and gets one user."""
-    block = blocks.after[len(blocks.users)]
+    pool = blocks.pool
+    block = pool[len(pool) - 1].after
     _unlink(blocks, block)
     _forget(blocks, block)
-    blocks.users[block] = 1
+    pool[block].users = 1
     return int(block)
 
 
 @inner_njit
 def hold(blocks: Blocks, block: int) -> None:
     """One more user of a filled block, which leaves the free queue if it was in it."""
-    if blocks.users[block] == 0:
+    if blocks.pool[block].users == 0:
         _unlink(blocks, block)
-    blocks.users[block] += 1
+    blocks.pool[block].users += 1
 
 
 @inner_njit
@@ -78,15 +75,15 @@ def release(blocks: Blocks, held: Ints32) -> None:
 
     What nobody else holds and can be found again goes to the tail of the free queue, the rest to its head as a group.
     """
-    anchor = len(blocks.users)
-    head = anchor
+    pool = blocks.pool
+    head = anchor = np.int64(len(pool) - 1)
     for place in range(len(held) - 1, -1, -1):
-        block = held[place]
-        blocks.users[block] -= 1
-        if blocks.users[block] > 0:
+        block = np.int64(held[place])
+        pool[block].users -= 1
+        if pool[block].users > 0:
             continue
-        if blocks.key[block] >= 0:
-            _link(blocks, block, blocks.before[anchor])
+        if pool[block].key >= 0:
+            _link(blocks, block, pool[anchor].before)
         else:
             _link(blocks, block, head)
             head = block
@@ -95,53 +92,56 @@ def release(blocks: Blocks, held: Ints32) -> None:
 @inner_njit
 def fill(blocks: Blocks, block: int, key: int) -> None:
     """A block has become full of the tokens named by `key`: from now on it can be found."""
-    blocks.key[block] = key
-    slot = slot_of(blocks.slot_key, key)
-    if blocks.slot_key[slot] == NONE:
-        blocks.slot_key[slot], blocks.slot_block[slot] = key, block
+    pool, slots = blocks.pool, blocks.slots
+    pool[block].key = key
+    slot = slot_of(slots, key)
+    if slots[slot].key == NONE:
+        slots[slot].key, slots[slot].value = key, block
         return
-    last = blocks.slot_block[slot]
-    while blocks.copy[last] != NONE:
-        last = blocks.copy[last]
-    blocks.copy[last] = block
+    last = slots[slot].value
+    while pool[last].copy != NONE:
+        last = pool[last].copy
+    pool[last].copy = block
 
 
 @inner_njit
 def find(blocks: Blocks, key: int) -> int:
     """The block that was filled first with `key`, or NONE."""
-    return int(blocks.slot_block[slot_of(blocks.slot_key, key)])
+    return int(blocks.slots[slot_of(blocks.slots, key)].value)
 
 
 @inner_njit
 def _link(blocks: Blocks, block: int, previous: int) -> None:
-    following = blocks.after[previous]
-    blocks.after[previous], blocks.before[block] = block, previous
-    blocks.after[block], blocks.before[following] = following, block
+    pool = blocks.pool
+    following = pool[previous].after
+    pool[previous].after, pool[block].before = block, previous
+    pool[block].after, pool[following].before = following, block
     blocks.free[0] += 1
 
 
 @inner_njit
 def _unlink(blocks: Blocks, block: int) -> None:
-    previous, following = blocks.before[block], blocks.after[block]
-    blocks.after[previous], blocks.before[following] = following, previous
+    pool = blocks.pool
+    previous, following = pool[block].before, pool[block].after
+    pool[previous].after, pool[following].before = following, previous
     blocks.free[0] -= 1
 
 
 @inner_njit
 def _forget(blocks: Blocks, block: int) -> None:
     """Take a block's key away; the next block with the same key takes its place in the table."""
-    key = blocks.key[block]
+    pool, slots = blocks.pool, blocks.slots
+    key, following = pool[block].key, pool[block].copy
     if key < 0:
         return
-    slot = slot_of(blocks.slot_key, key)
-    following = blocks.copy[block]
-    if blocks.slot_block[slot] != block:
-        previous = blocks.slot_block[slot]
-        while blocks.copy[previous] != block:
-            previous = blocks.copy[previous]
-        blocks.copy[previous] = following
+    slot = slot_of(slots, key)
+    if slots[slot].value != block:
+        previous = slots[slot].value
+        while pool[previous].copy != block:
+            previous = pool[previous].copy
+        pool[previous].copy = following
     elif following != NONE:
-        blocks.slot_block[slot] = following
+        slots[slot].value = following
     else:
-        vacate(blocks.slot_key, blocks.slot_block, slot)
-    blocks.key[block], blocks.copy[block] = NONE, NONE
+        vacate(slots, slot)
+    pool[block].key, pool[block].copy = NONE, NONE

@@ -12,23 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 from model.compiled import inner_njit, outer_njit
-from model.simulate.arrivals import Arrivals, let_come, next_alone_s, next_in_turn_s, take_in_turn
-from model.simulate.blocks import Blocks
+from model.simulate.arrivals import Arrivals, let_come, next_s, take_next
+from model.simulate.blocks import Blocks, blocks_in_use
 from model.simulate.costs import StepCosts, attention_s, decode_segment, step_s
-from model.simulate.log import (
-    PEAK,
-    Book,
-    Served,
-    closed,
-    new_book,
-    steps_before,
-    with_room,
-    write,
-    write_late,
-)
+from model.simulate.log import Book, steps_before, with_room, write, write_late
 from model.simulate.scheduler import arrive, decode_on, finish_step, schedule
 from model.simulate.speculation import Drafts
-from model.simulate.state import ADMITTED, FINISHED, PREEMPTED, RUNNING, SCHEDULED, WAITING, Requests, Settings, State
+from model.simulate.state import Requests, Settings, State
 
 Engine = tuple[State, Blocks]
 
@@ -65,45 +55,65 @@ class Stretch(NamedTuple):
 
 @outer_njit
 def serve(
-    settings: Settings, requests: Requests, costs: StepCosts, arrivals: Arrivals, skips: bool, engine: Engine
-) -> Served:
-    """Serve n requests as they arrive on a fresh engine, but what can never run; `skips` takes stretches at once."""
-    state, blocks = engine
-    due, cap, talks = arrivals.due, arrivals.cap, len(arrivals.follower) > 0
-    total, book = blocks.free[0], new_book(len(due))
-    came, done, preemptions, now, seen, coming = 0, 0, 0, 0.0, 0.0, due.min()
-    while done < len(due) and now < np.inf:
-        if state.counts[RUNNING] + state.counts[WAITING] == 0:
+    settings: Settings,
+    requests: Requests,
+    costs: StepCosts,
+    arrivals: Arrivals,
+    skips: bool,
+    engine: Engine,
+    book: Book,
+) -> Book:
+    """Serve n requests as they arrive on a fresh engine, but what can never run, and write it in a new book; `skips`
+    takes stretches at once."""
+    (state, blocks), n = engine, len(arrivals.due)
+    status = state.status[0]
+    came, done, now, seen, coming = 0, 0, 0.0, 0.0, next_s(arrivals, 0, 0)
+    while done < n and now < np.inf:
+        if status.running + status.waiting == 0:
             now = seen = max(now, coming)
         while coming <= seen:
-            request = take_in_turn(arrivals, coming) if talks else came
-            book.arrived[request] = due[request]
+            request = take_next(arrivals, came, coming)
+            book.times[request].arrived = arrivals.due[request]
             arrive(settings, requests, state, request)
             came += 1
-            coming = next_in_turn_s(arrivals) if talks else next_alone_s(due, cap, came, done)
+            coming = next_s(arrivals, came, done)
         schedule(settings, requests, state, blocks)
-        preemptions += state.counts[PREEMPTED]
-        if state.counts[SCHEDULED] == 0 and state.counts[PREEMPTED] == 0:
+        if status.scheduled == 0 and status.preempted == 0:
             now = seen = max(now, coming)
             continue
-        book.counts[PEAK] = max(book.counts[PEAK], total - blocks.free[0])
+        book = with_room(book, status.scheduled)
+        note_scheduled(book, status.preempted, blocks)
         step = step_of(state, costs, settings.drafts)
-        book = with_room(book, state.counts[SCHEDULED])
         emitted = stamp(requests, state, book, now, now + step.seconds)
         seen = now if settings.ahead else now + step.seconds
         now += step.seconds
-        finish_step(settings, requests, state, blocks)
-        book.last_s[state.finished[: state.counts[FINISHED]]] = now
-        let_come(arrivals, due, cap, talks, done, state.finished, state.counts[FINISHED], now)
-        done += state.counts[FINISHED]
-        coming = next_in_turn_s(arrivals) if talks else next_alone_s(due, cap, came, done)
-        write(book, now, 1, step.seconds, step.seconds, emitted, total - blocks.free[0])
+        end_step(settings, requests, engine, book, now)
+        let_come(arrivals, done, state.finished[: status.finished], now)
+        done += status.finished
+        coming = next_s(arrivals, came, done)
+        write(book, now, 1, step.seconds, step.seconds, emitted, blocks_in_use(blocks))
         if skips and goes_on(state, step.decodes):
             stretch = before(settings, coming, seen, now, plan(settings, requests, costs, engine, step))
             now = take(settings, requests, engine, book, stretch, now)
             seen = seen_in(settings, stretch, seen, now)
-    served: Served = closed(book, preemptions)
-    return served
+    return book
+
+
+@inner_njit
+def note_scheduled(book: Book, preempted: int, blocks: Blocks) -> None:
+    """A step was decided: so many were preempted, and no more blocks will be in use before it ends."""
+    tally = book.tally[0]
+    tally.preemptions += preempted
+    tally.peak = max(tally.peak, blocks_in_use(blocks))
+
+
+@inner_njit
+def end_step(settings: Settings, requests: Requests, engine: Engine, book: Book, now: float) -> None:
+    """The scheduled step ended."""
+    state, blocks = engine
+    finish_step(settings, requests, state, blocks)
+    for request in state.finished[: state.status[0].finished]:
+        book.times[request].last_s = now
 
 
 @inner_njit
@@ -111,18 +121,18 @@ def shape_of(state: State) -> Shape:
     """What the scheduled step computes."""
     tokens, sequences, decodes, cached, chunks = 0, 0, 0, 0, 0
     squares, past = 0.0, 0.0
-    for place in range(state.counts[SCHEDULED]):
-        request, count = state.scheduled[place], state.tokens[place]
+    for place in range(state.status[0].scheduled):
+        seat, count = state.seats[state.lists[place].scheduled], state.lists[place].tokens
         tokens += count
-        if state.outputs[request] > 0 and (count == 1 or state.drafted[request] > 0):
+        if seat.outputs > 0 and (count == 1 or seat.drafted > 0):
             decodes += 1
             sequences += count
-            cached += state.computed[request] + count
+            cached += seat.computed + count
         else:
             sequences += 1
             chunks += count
             squares += float(count) * count
-            past += state.computed[request]
+            past += seat.computed
     return Shape(tokens, sequences, np.sqrt(squares), past, decodes, cached, chunks)
 
 
@@ -142,32 +152,33 @@ def step_of(state: State, costs: StepCosts, drafts: Drafts) -> Step:
 def stamp(requests: Requests, state: State, book: Book, began: float, now: float) -> int:
     """Note the tokens that the step yields; answers how many of them came one step after the one before."""
     emitted = 0
-    for place in range(state.counts[SCHEDULED]):
-        request = state.scheduled[place]
-        if state.computed[request] + state.tokens[place] < requests.prompt[request] + state.outputs[request]:
+    for place in range(state.status[0].scheduled):
+        request = state.lists[place].scheduled
+        seat, times = state.seats[request], book.times[request]
+        if seat.computed + state.lists[place].tokens < requests.asked[request].prompt + seat.outputs:
             continue
-        if state.outputs[request] == 0:
-            book.first_s[request] = now
-        elif book.token_s[request] == began:
+        if seat.outputs == 0:
+            times.first_s = now
+        elif times.token_s == began:
             emitted += 1
-        elif np.isnan(book.token_s[request]):  # its first token was brought along, and shows where it has a place
-            book.first_s[request] = began
+        elif np.isnan(times.token_s):  # its first token was brought along, and shows where it has a place
+            times.first_s = began
             emitted += 1
         else:
-            write_late(book, now - book.token_s[request])
-        book.token_s[request] = now
+            write_late(book, now - times.token_s)
+        times.token_s = now
     return emitted
 
 
 @inner_njit
 def goes_on(state: State, decodes: int) -> bool:
     """Whether the next step is like this one: all decoded one token, and nobody was preempted, admitted or done."""
-    count = state.counts
+    now = state.status[0]
     return (
-        decodes == count[RUNNING] == count[SCHEDULED]
+        decodes == now.running == now.scheduled
         and decodes > 0
-        and count[PREEMPTED] + count[ADMITTED] + count[FINISHED] == 0
-        and state.drafted[state.running[0]] == 0
+        and now.preempted + now.admitted + now.finished == 0
+        and state.seats[state.lists[0].running].drafted == 0
     )
 
 
@@ -215,13 +226,10 @@ def take(settings: Settings, requests: Requests, engine: Engine, book: Book, str
     """Take the steps of a stretch; answers when they end."""
     if stretch.steps == 0:
         return now
-    _, blocks = engine
     now += length_s(stretch)
     decode_all(settings, requests, engine, book, stretch.steps, now)
-    used = len(blocks.users) - blocks.free[0]
-    book.counts[PEAK] = max(book.counts[PEAK], used)
     last = stretch.first + stretch.slope * (stretch.steps - 1)
-    write(book, now, stretch.steps, stretch.first, last, stretch.decodes, used)
+    write(book, now, stretch.steps, stretch.first, last, stretch.decodes, blocks_in_use(engine[1]))
     return now
 
 
@@ -230,37 +238,36 @@ def decode_all(settings: Settings, requests: Requests, engine: Engine, book: Boo
     """So many steps in which every running request decodes; they end now."""
     state, blocks = engine
     decode_on(settings, requests, state, blocks, steps)
-    for place in range(state.counts[RUNNING]):
-        book.token_s[state.running[place]] = now
+    for place in range(state.status[0].running):
+        book.times[state.lists[place].running].token_s = now
 
 
 @inner_njit
 def steps_alike(settings: Settings, requests: Requests, engine: Engine, most: int) -> int:
     """How many of the next `most` steps pass, while all decode, before anyone is done or a block is lacking."""
     state, blocks = engine
-    more = min(_until_done(settings, requests, state), most)
-    while more > 0 and _lacks(settings, state, blocks, more):
+    more = min(_until_done(settings.model_len, requests, state), most)
+    while more > 0 and _lacks(settings.block_size, state, more) > blocks.free[0]:
         more >>= 1
     return int(more)
 
 
 @inner_njit
-def _until_done(settings: Settings, requests: Requests, state: State) -> int:
+def _until_done(model_len: int, requests: Requests, state: State) -> int:
     """Steps until the one in which the first running request is done."""
     least = np.int64(1) << 40
-    for place in range(state.counts[RUNNING]):
-        request = state.running[place]
-        left = requests.limit[request] - state.outputs[request]
-        room = settings.model_len - requests.prompt[request] - state.outputs[request]
-        least = min(least, min(left, room) - 1)
+    for place in range(state.status[0].running):
+        request = state.lists[place].running
+        asked, outputs = requests.asked[request], state.seats[request].outputs
+        least = min(least, min(asked.limit, model_len - asked.prompt) - outputs - 1)
     return int(least)
 
 
 @inner_njit
-def _lacks(settings: Settings, state: State, blocks: Blocks, more: int) -> bool:
+def _lacks(block_size: int, state: State, more: int) -> int:
+    """Blocks that the running need for so many steps more."""
     need = 0
-    for place in range(state.counts[RUNNING]):
-        request = state.running[place]
-        whole = (state.computed[request] + more + settings.block_size - 1) // settings.block_size
-        need += max(whole - state.held[request], 0)
-    return bool(need > blocks.free[0])
+    for place in range(state.status[0].running):
+        seat = state.seats[state.lists[place].running]
+        need += max((seat.computed + more + block_size - 1) // block_size - seat.held, 0)
+    return need

@@ -7,23 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from model.compiled import outer_njit
+from model.simulate.blocks import Blocks, Records
 from model.simulate.scheduler import arrive, finish_step, schedule
 from model.simulate.sglang.decisions import settings_of, steps_of
 from model.simulate.speculation import speculation_of
-from model.simulate.state import (
-    ADMITTED,
-    FINISHED,
-    NO_SHARING,
-    PREEMPTED,
-    RUNNING,
-    SCHEDULED,
-    WAITING,
-    EngineSettings,
-    Requests,
-    State,
-    compiled,
-    new_state,
-)
+from model.simulate.state import NO_SHARING, EngineSettings, Requests, Settings, State, compiled, new_state, requests_of
 from perfdb.errors import InputError
 
 _COUNTED = {"free_blocks", "cached_blocks"}
@@ -75,17 +64,15 @@ def _requests(given: Sequence[Mapping[str, Any]]) -> Requests:
         return np.array([request[name] for request in given], dtype=np.int64)
 
     group = column("prefix_group")
-    shared = np.where(group >= 0, column("prefix_len"), 0)
-    return Requests(
-        column("prompt_len"),
-        column("max_tokens"),
-        np.array([request.get("priority", 0) for request in given], dtype=np.int64),
-        shared,
-        np.arange(len(given), dtype=np.int64),
-        np.maximum(group, 0),
-        NO_SHARING,
-        np.arange(len(given), dtype=np.int64),
-    )
+    columns = {
+        "prompt": column("prompt_len"),
+        "limit": column("max_tokens"),
+        "priority": [request.get("priority", 0) for request in given],
+        "shared": np.where(group >= 0, column("prefix_len"), 0),
+        "first_chunk": np.arange(len(given)),
+        "owner": np.arange(len(given)),
+    }
+    return requests_of(columns, np.maximum(group, 0), NO_SHARING)
 
 
 def _run(
@@ -99,14 +86,14 @@ def _run(
     done = 0
     while done < len(arrivals):
         for request in [each for each in to_come if arrivals[each] <= len(steps)]:
-            arrive(flags, requests, state, request)
+            _arrive(flags, requests, state, request)
             to_come.remove(request)
-        schedule(flags, requests, state, blocks)
+        _schedule(flags, requests, state, blocks)
         step = _decided(state, int(blocks.free[0]))
         for request, hit in zip(step["admitted"][::2], step["admitted"][1::2], strict=True):
             cached.setdefault(str(request), hit)
-        finish_step(flags, requests, state, blocks)
-        step["finished"] = state.finished[: state.counts[FINISHED]].tolist()
+        _finish_step(flags, requests, state, blocks)
+        step["finished"] = state.finished[: state.status[0]["finished"]].tolist()
         done += len(step["finished"])
         steps.append(step)
         if not to_come and not step["scheduled"] and not step["preempted"]:
@@ -114,20 +101,35 @@ def _run(
     return steps, cached
 
 
+@outer_njit
+def _arrive(settings: Settings, requests: Requests, state: State, request: int) -> None:
+    arrive(settings, requests, state, request)
+
+
+@outer_njit
+def _schedule(settings: Settings, requests: Requests, state: State, blocks: Blocks) -> None:
+    schedule(settings, requests, state, blocks)
+
+
+@outer_njit
+def _finish_step(settings: Settings, requests: Requests, state: State, blocks: Blocks) -> None:
+    finish_step(settings, requests, state, blocks)
+
+
 def _decided(state: State, free: int) -> dict[str, Any]:
-    count = state.counts
+    now, lists = state.status[0], state.lists
     return {
-        "scheduled": _pairs(state.scheduled, state.tokens, int(count[SCHEDULED])),
-        "preempted": state.preempted[: count[PREEMPTED]].tolist(),
-        "admitted": _pairs(state.admitted, state.hits, int(count[ADMITTED])),
-        "running": int(count[RUNNING]),
-        "waiting": int(count[WAITING]),
+        "scheduled": _listed(lists[["scheduled", "tokens"]][: now["scheduled"]]),
+        "preempted": lists["preempted"][: now["preempted"]].tolist(),
+        "admitted": _listed(lists[["admitted", "hits"]][: now["admitted"]]),
+        "running": int(now["running"]),
+        "waiting": int(now["waiting"]),
         "free_blocks": free,
     }
 
 
-def _pairs(names: Any, numbers: Any, count: int) -> list[int]:
-    return [int(each) for pair in zip(names[:count], numbers[:count], strict=True) for each in pair]
+def _listed(pairs: Records) -> list[int]:
+    return [int(each) for pair in pairs.tolist() for each in pair]
 
 
 def _folded(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

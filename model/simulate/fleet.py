@@ -14,157 +14,159 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from model.compiled import inner_njit
-from model.simulate.blocks import NONE, Ints, Ints32
+from model.simulate.blocks import NONE, Ints, Records
 from model.simulate.state import Requests, Settings
+
+_SEAT = np.dtype(
+    [
+        (name, np.int64)
+        for name in ("outputs", "computed", "entered", "before", "after", "later", "sooner", "waits")
+    ]
+)  # fmt: skip
+_PART = np.dtype([("request", np.int64), ("tokens", np.int64)])
+_STATUS = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "steps", "free", "decoding", "cached", "partial", "head", "tail", "queued", "preempted", "running",
+            "parts", "finished",
+        )
+    ]
+)  # fmt: skip
 
 
 class Fleet(NamedTuple):
-    """n requests. `outputs`, `computed`: as of `entered` (the step count g when a request began to decode), n each.
+    """n requests. `seats`, n + 1: tokens that are `outputs` and `computed` as of `entered` (the step count g when a
+    request began to decode); `before` and `after` are links of a ring of the running ones in order of admission, with
+    seat n as its anchor, `later` and `sooner` of the chain of one bucket, `waits` of the chain of waiting requests.
 
-    `before`, `after`: running requests in order of admission, a ring with n as its anchor. `bucket[g mod w]`: first of
-    those done after g steps, chained by `later` and `sooner`. `classes[q]`: decoding requests that need a block in the
-    steps with (q + g) mod block_size = 0. `waits`: chain of waiting requests. `number`: the scalars named below.
+    `bucket[g mod w]`: first of those done after g steps. `classes[q]`: decoding requests that need a block in the steps
+    with (q + g) mod block_size = 0. `parts`: the prompts of one step, so many tokens of each; `finished`: who is done
+    after it. `status[0]`: `steps` so far; `free` blocks; how many are `decoding`, with so many tokens `cached`; the
+    request whose prompt is computed in parts, `partial` (or NONE); ends and length of the chain of waiting requests,
+    `head`, `tail` and `queued`; how many were `preempted`, and are `running`; lengths of `parts` and `finished`.
     """
 
-    outputs: Ints
-    computed: Ints
-    entered: Ints
-    before: Ints32
-    after: Ints32
-    bucket: Ints32
-    later: Ints32
-    sooner: Ints32
+    seats: Records
+    bucket: Ints
     classes: Ints
-    waits: Ints32
-    number: Ints
+    parts: Records
+    finished: Ints
+    status: Records
 
 
-STEPS, FREE, DECODING, CACHED, PARTIAL, HEAD, TAIL, QUEUED, PREEMPTED, RUNS = range(10)
-"""Places in `Fleet.number`: steps so far, free blocks, decoding requests, tokens in their caches, the request whose
-prompt is computed in parts (or NONE), ends and length of the waiting chain, preemptions, running requests."""
-
-
-def new_fleet(requests: Requests, num_blocks: int, block_size: int) -> Fleet:
+def new_fleet(requests: Requests, seqs: int, num_blocks: int, block_size: int) -> Fleet:
     """All blocks free, nobody there."""
-    n = len(requests.prompt)
-    longest = int(requests.limit.max(initial=1))
-    ring = np.full(n + 1, n, dtype=np.int32)
-
-    def none(size: int) -> npt.NDArray[np.int32]:
-        return np.full(size, NONE, dtype=np.int32)
-
-    number = np.zeros(10, dtype=np.int64)
-    number[FREE] = num_blocks
-    number[[PARTIAL, HEAD, TAIL]] = NONE
-    zeros = [np.zeros(n, dtype=np.int64) for _ in range(3)]
-    return Fleet(
-        zeros[0], zeros[1], zeros[2], ring, ring.copy(), none(1 << (longest + 1).bit_length()), none(n), none(n),
-        np.zeros(block_size, dtype=np.int64), none(n), number,
-    )  # fmt: skip
+    n = len(requests.asked)
+    longest = int(requests.asked["limit"].max(initial=1))
+    seats, status = np.zeros(n + 1, dtype=_SEAT), np.zeros(1, dtype=_STATUS)
+    for name in ("later", "sooner", "waits"):
+        seats[name] = NONE
+    seats["before"] = seats["after"] = n
+    status["free"] = num_blocks
+    for name in ("partial", "head", "tail"):
+        status[name] = NONE
+    bucket = np.full(1 << (longest + 1).bit_length(), NONE, dtype=np.int64)
+    classes, finished = np.zeros(block_size, dtype=np.int64), np.zeros(seqs + 1, dtype=np.int64)
+    return Fleet(seats, bucket, classes, np.zeros(seqs + 1, dtype=_PART), finished, status)
 
 
-@inner_njit(inline="always")
+@inner_njit
 def join_queue(fleet: Fleet, request: int) -> None:
     """A new request waits behind all others."""
-    number = fleet.number
-    fleet.waits[request] = NONE
-    if number[HEAD] == NONE:
-        number[HEAD] = request
+    now, seats = fleet.status[0], fleet.seats
+    seats[request].waits = NONE
+    if now.head == NONE:
+        now.head = request
     else:
-        fleet.waits[number[TAIL]] = request
-    number[TAIL] = request
-    number[QUEUED] += 1
+        seats[now.tail].waits = request
+    now.tail = request
+    now.queued += 1
 
 
-@inner_njit(inline="always")
-def blocks_needed(fleet: Fleet, steps: int) -> int:
+@inner_njit
+def blocks_needed(classes: Ints, steps: int) -> int:
     """How many decoding requests need a block in the step after `steps` ones."""
-    return int(fleet.classes[-steps % len(fleet.classes)])
+    return int(classes[-steps % len(classes)])
 
 
-@inner_njit(inline="always")
+@inner_njit
 def enter(settings: Settings, fleet: Fleet, request: int, goal: int) -> None:
     """A running request has computed all it knew and got a token in the step just done: it decodes from here on."""
-    number = fleet.number
-    step = number[STEPS]
-    fleet.entered[request] = step
-    place = (step + goal - fleet.outputs[request]) & (len(fleet.bucket) - 1)
+    now, seats, seat = fleet.status[0], fleet.seats, fleet.seats[request]
+    seat.entered = now.steps
+    place = (now.steps + goal - seat.outputs) & (len(fleet.bucket) - 1)
     first = fleet.bucket[place]
-    fleet.later[request], fleet.sooner[request] = first, NONE
+    seat.later, seat.sooner = first, NONE
     if first != NONE:
-        fleet.sooner[first] = request
+        seats[first].sooner = request
     fleet.bucket[place] = request
-    size = settings.block_size
-    fleet.classes[(fleet.computed[request] - step) % size] += 1
-    number[DECODING] += 1
-    number[CACHED] += fleet.computed[request]
+    fleet.classes[(seat.computed - now.steps) % settings.block_size] += 1
+    now.decoding += 1
+    now.cached += seat.computed
 
 
-@inner_njit(inline="always")
+@inner_njit
 def leave(settings: Settings, fleet: Fleet, request: int) -> None:
-    """A decoding request runs no longer: its blocks are free; `outputs` and `computed` say where it stopped."""
-    number = fleet.number
-    size = settings.block_size
-    fleet.classes[(fleet.computed[request] - fleet.entered[request]) % size] -= 1
-    since = number[STEPS] - fleet.entered[request]
-    fleet.computed[request] += since
-    fleet.outputs[request] += since
-    number[DECODING] -= 1
-    number[CACHED] -= fleet.computed[request]
+    """A decoding request runs no longer: its blocks are free; its seat says where it stopped."""
+    now, seat = fleet.status[0], fleet.seats[request]
+    fleet.classes[(seat.computed - seat.entered) % settings.block_size] -= 1
+    since = now.steps - seat.entered
+    seat.computed += since
+    seat.outputs += since
+    now.decoding -= 1
+    now.cached -= seat.computed
     stop_running(settings, fleet, request)
 
 
-@inner_njit(inline="always")
+@inner_njit
 def stop_running(settings: Settings, fleet: Fleet, request: int) -> None:
     """Give up all blocks, and the place among the running."""
-    size = settings.block_size
-    fleet.number[FREE] += (fleet.computed[request] + size - 1) // size
-    fleet.number[RUNS] -= 1
-    previous, following = fleet.before[request], fleet.after[request]
-    fleet.after[previous], fleet.before[following] = following, previous
+    now, seats, seat = fleet.status[0], fleet.seats, fleet.seats[request]
+    now.free += (seat.computed + settings.block_size - 1) // settings.block_size
+    now.running -= 1
+    seats[seat.before].after, seats[seat.after].before = seat.after, seat.before
 
 
 @inner_njit
 def preempt_last(settings: Settings, fleet: Fleet, goal: int, request: int) -> None:
     """The last running request starts anew, before all who wait."""
-    number = fleet.number
-    if number[PARTIAL] == request:
-        number[PARTIAL] = NONE
+    now, seats, seat = fleet.status[0], fleet.seats, fleet.seats[request]
+    if now.partial == request:
+        now.partial = NONE
         stop_running(settings, fleet, request)
     else:
-        place = (fleet.entered[request] + goal - fleet.outputs[request]) & (len(fleet.bucket) - 1)
-        following, previous = fleet.later[request], fleet.sooner[request]
-        if following != NONE:
-            fleet.sooner[following] = previous
-        if previous == NONE:
-            fleet.bucket[place] = following
+        place = (seat.entered + goal - seat.outputs) & (len(fleet.bucket) - 1)
+        if seat.later != NONE:
+            seats[seat.later].sooner = seat.sooner
+        if seat.sooner == NONE:
+            fleet.bucket[place] = seat.later
         else:
-            fleet.later[previous] = following
+            seats[seat.sooner].later = seat.later
         leave(settings, fleet, request)
-    fleet.computed[request] = 0
-    number[PREEMPTED] += 1
-    fleet.waits[request] = number[HEAD]
-    if number[HEAD] == NONE:
-        number[TAIL] = request
-    number[HEAD] = request
-    number[QUEUED] += 1
+    seat.computed = 0
+    now.preempted += 1
+    seat.waits = now.head
+    if now.head == NONE:
+        now.tail = request
+    now.head = request
+    now.queued += 1
 
 
-@inner_njit(inline="always")
+@inner_njit
 def run_next(fleet: Fleet) -> int:
     """Who waited longest runs, as the last of all."""
-    number = fleet.number
-    request = number[HEAD]
-    number[HEAD] = fleet.waits[request]
-    if number[HEAD] == NONE:
-        number[TAIL] = NONE
-    number[QUEUED] -= 1
-    number[RUNS] += 1
-    anchor = len(fleet.outputs)
-    last = fleet.before[anchor]
-    fleet.after[last], fleet.before[request] = request, last
-    fleet.after[request], fleet.before[anchor] = anchor, request
+    now, seats = fleet.status[0], fleet.seats
+    request, anchor = now.head, len(seats) - 1
+    seat = seats[request]
+    now.head = seat.waits
+    if now.head == NONE:
+        now.tail = NONE
+    now.queued -= 1
+    now.running += 1
+    last = seats[anchor].before
+    seats[last].after, seat.before = request, last
+    seat.after, seats[anchor].before = anchor, request
     return int(request)

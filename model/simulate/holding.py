@@ -5,7 +5,7 @@ from __future__ import annotations
 from model.compiled import inner_njit
 from model.simulate.blocks import NONE, Blocks, fill, find, release, take
 from model.simulate.names import block_name
-from model.simulate.state import ROWS, Requests, Settings, State
+from model.simulate.state import Requests, Settings, State
 
 
 @inner_njit
@@ -20,7 +20,7 @@ def blocks_found(settings: Settings, requests: Requests, state: State, blocks: B
     the last block where layers that draft need what comes before them."""
     if not settings.caches:
         return 0
-    most = (requests.prompt[request] + state.outputs[request] - 1) // settings.block_size
+    most = (requests.asked[request].prompt + state.seats[request].outputs - 1) // settings.block_size
     found = 0
     while found < most and find(blocks, block_name(requests, settings.block_size, request, found)) != NONE:
         found += 1
@@ -32,7 +32,7 @@ def found_in_queue(settings: Settings, requests: Requests, blocks: Blocks, reque
     """How many of the blocks that were found stand in the free queue, and so count against it."""
     idle = 0
     for place in range(hits):
-        if blocks.users[find(blocks, block_name(requests, settings.block_size, request, place))] == 0:
+        if blocks.pool[find(blocks, block_name(requests, settings.block_size, request, place))].users == 0:
             idle += 1
     return idle
 
@@ -42,29 +42,28 @@ def grow(
     settings: Settings, requests: Requests, state: State, blocks: Blocks, request: int, room: int, full: int
 ) -> None:
     """Blocks for `room` tokens in all; those that become full of the first `full` tokens can be found at once."""
-    need = blocks_for(settings, room)
+    seat, need = state.seats[request], blocks_for(settings, room)
     if not settings.caches:
-        blocks.free[0] -= max(need - state.held[request], 0)
-        state.held[request] = max(need, state.held[request])
+        blocks.free[0] -= max(need - seat.held, 0)
+        seat.held = max(need, seat.held)
         return
-    row = state.row[request]
-    while state.held[request] < need:
-        state.table[row, state.held[request]] = take(blocks)
-        state.held[request] += 1
-    while (state.filled[request] + 1) * settings.block_size <= full:
-        place = state.filled[request]
-        fill(blocks, state.table[row, place], block_name(requests, settings.block_size, request, place))
-        state.filled[request] += 1
+    while seat.held < need:
+        state.table[seat.row, seat.held] = take(blocks)
+        seat.held += 1
+    while (seat.filled + 1) * settings.block_size <= full:
+        name = block_name(requests, settings.block_size, request, seat.filled)
+        fill(blocks, state.table[seat.row, seat.filled], name)
+        seat.filled += 1
 
 
 @inner_njit
 def give_up_blocks(settings: Settings, state: State, blocks: Blocks, request: int) -> None:
     """A request runs no longer: its blocks are free, and its row of the table."""
+    seat, now = state.seats[request], state.status[0]
     if settings.caches:
-        release(blocks, state.table[state.row[request], : state.held[request]])
+        release(blocks, state.table[seat.row, : seat.held])
     else:
-        blocks.free[0] += state.held[request]
-    state.free_rows[state.counts[ROWS]] = state.row[request]
-    state.counts[ROWS] += 1
-    state.held[request] = state.filled[request] = 0
-    state.row[request] = NONE
+        blocks.free[0] += seat.held
+    state.lists[now.free_rows].free_rows = seat.row
+    now.free_rows += 1
+    seat.held, seat.filled, seat.row = 0, 0, NONE

@@ -15,25 +15,28 @@ import numpy as np
 import numpy.typing as npt
 
 from model.compiled import inner_njit, outer_njit
-from model.simulate.arrivals import Arrivals, answered, answered_alone, next_alone_s, next_in_turn_s, take_in_turn
+from model.simulate.arrivals import Arrivals, let_come, next_s, take_next
+from model.simulate.blocks import blocks_in_use
 from model.simulate.clock import (
     Shape,
     Stretch,
     before,
     decode_all,
+    end_step,
     goes_on,
     length_s,
+    note_scheduled,
     seen_in,
     shape_of,
     stamp,
     steps_alike,
 )
 from model.simulate.costs import Floats, StepCosts, attention_s, decode_segment
-from model.simulate.log import PEAK, Book, Served, closed, new_book, with_room, write
+from model.simulate.log import Book, with_room, write
 from model.simulate.ranks import Ranks, engine_of
 from model.simulate.routing import Desk, report, route
-from model.simulate.scheduler import arrive, finish_step, schedule
-from model.simulate.state import FINISHED, PREEMPTED, RUNNING, WAITING, Requests, Settings
+from model.simulate.scheduler import arrive, schedule
+from model.simulate.state import Requests, Settings
 
 Shapes = npt.NDArray[np.float64]
 """A `Shape` per replica, `k x 7`."""
@@ -102,53 +105,55 @@ def serve_together(
     skips: bool,
     ranks: Ranks,
     desk: Desk,
-) -> Served:
+    book: Book,
+) -> Book:
     """Serve n requests on fresh replicas, as `clock.serve` does on one."""
-    due, cap, talks = arrivals.due, arrivals.cap, len(arrivals.follower) > 0
-    shapes, book = np.zeros((len(desk.seen), 7)), new_book(len(due))
-    came, done, preemptions, now, seen, coming = 0, 0, 0, 0.0, 0.0, due.min()
-    while done < len(due) and now < np.inf:
+    n, shapes = len(arrivals.due), np.zeros((len(desk.seen), 7))
+    came, done, now, seen, coming = 0, 0, 0.0, 0.0, next_s(arrivals, 0, 0)
+    while done < n and now < np.inf:
         if done == came:
             now = seen = max(now, coming)
         while coming <= seen:
-            request = take_in_turn(arrivals, coming) if talks else came
-            book.arrived[request] = due[request]
+            request = take_next(arrivals, came, coming)
+            book.times[request].arrived = arrivals.due[request]
             arrive(settings, requests, engine_of(ranks, route(desk, coming))[0], request)
             came += 1
-            coming = next_in_turn_s(arrivals) if talks else next_alone_s(due, cap, came, done)
-        preempted = _schedule(settings, requests, ranks, shapes, book)
-        preemptions += preempted
-        if shapes[:, SEQUENCES].sum() == 0.0 and preempted == 0:
+            coming = next_s(arrivals, came, done)
+        if not _schedule(settings, requests, ranks, shapes, book):
             now = seen = max(now, coming)
             continue
-        seconds, _ = lockstep_s(costs, shapes)
-        if settings.drafts.share > 0.0:
-            seconds += settings.drafts.share * _drafting_s(costs, shapes)
+        seconds = _step_s(costs, settings.drafts.share, shapes)
         book = with_room(book, len(shapes) * (settings.seqs + 1))
-        emitted = _stamp(requests, ranks, book, now, now + seconds)
-        seen, now = now if settings.ahead else now + seconds, now + seconds
+        began, now = now, now + seconds
+        seen = began if settings.ahead else now
+        emitted = _stamp(requests, ranks, book, began, now)
         done += _finish(settings, requests, ranks, book, arrivals, desk, done, now)
-        coming = next_in_turn_s(arrivals) if talks else next_alone_s(due, cap, came, done)
-        write(book, now, 1, seconds, seconds, emitted, _used(ranks))
+        coming = next_s(arrivals, came, done)
+        write(book, now, 1, seconds, seconds, emitted, _most_used(ranks))
         if skips and _go_on(ranks, shapes):
             stretch = before(settings, coming, seen, now, _plan(settings, requests, costs, ranks, shapes))
             now = _take(settings, requests, ranks, book, stretch, now)
             seen = seen_in(settings, stretch, seen, now)
-    served: Served = closed(book, preemptions)
-    return served
+    return book
 
 
 @inner_njit
-def _schedule(settings: Settings, requests: Requests, ranks: Ranks, shapes: Shapes, book: Book) -> int:
-    """Everyone's next step; answers how many were preempted."""
-    preempted = 0
+def _schedule(settings: Settings, requests: Requests, ranks: Ranks, shapes: Shapes, book: Book) -> bool:
+    """Everyone's next step; answers whether anything was decided."""
+    preempted = book.tally[0].preemptions
     for rank in range(len(shapes)):
         state, blocks = engine_of(ranks, rank)
         schedule(settings, requests, state, blocks)
-        preempted += state.counts[PREEMPTED]
+        note_scheduled(book, state.status[0].preempted, blocks)
         _put(shapes[rank], shape_of(state))
-    book.counts[PEAK] = max(book.counts[PEAK], _used(ranks))
-    return int(preempted)
+    return bool(shapes[:, SEQUENCES].sum() > 0.0 or book.tally[0].preemptions > preempted)
+
+
+@inner_njit
+def _step_s(costs: LockstepCosts, drafting: float, shapes: Shapes) -> float:
+    """Seconds of one step of all, of which drafting takes such a share of one that only decodes."""
+    seconds, _ = lockstep_s(costs, shapes)
+    return float(seconds + drafting * _drafting_s(costs, shapes) if drafting > 0.0 else seconds)
 
 
 @inner_njit
@@ -160,7 +165,7 @@ def _put(row: Floats, shape: Shape) -> None:
 @inner_njit
 def _stamp(requests: Requests, ranks: Ranks, book: Book, began: float, now: float) -> int:
     emitted = 0
-    for rank in range(len(ranks.each.counts)):
+    for rank in range(len(ranks.states.status)):
         emitted += stamp(requests, engine_of(ranks, rank)[0], book, began, now)
     return emitted
 
@@ -178,26 +183,23 @@ def _finish(
 ) -> int:
     """The step ran everywhere; answers how many requests are done, after so many earlier."""
     done = 0
-    for rank in range(len(ranks.each.counts)):
-        state, blocks = engine_of(ranks, rank)
-        finish_step(settings, requests, state, blocks)
-        finished = state.counts[FINISHED]
-        book.last_s[state.finished[:finished]] = now
-        if len(arrivals.follower) > 0:
-            answered(arrivals, state.finished, finished, now)
-        else:
-            answered_alone(arrivals.due, arrivals.cap, earlier + done, finished, now)
-        report(desk, rank, state.counts[WAITING], state.counts[RUNNING], now)
-        done += finished
-    return int(done)
+    for rank in range(len(ranks.states.status)):
+        engine = engine_of(ranks, rank)
+        state, status = engine[0], engine[0].status[0]
+        end_step(settings, requests, engine, book, now)
+        let_come(arrivals, earlier + done, state.finished[: status.finished], now)
+        report(desk, rank, status.waiting, status.running, now)
+        done += status.finished
+    return done
 
 
 @inner_njit
 def _go_on(ranks: Ranks, shapes: Shapes) -> bool:
     """Whether the next step is like this one everywhere."""
     for rank in range(len(shapes)):
-        state, _ = engine_of(ranks, rank)
-        is_idle = state.counts[RUNNING] + state.counts[WAITING] + state.counts[FINISHED] == 0
+        state = engine_of(ranks, rank)[0]
+        now = state.status[0]
+        is_idle = now.running + now.waiting + now.finished == 0
         if not is_idle and not goes_on(state, int(shapes[rank, DECODES])):
             return False
     return bool(shapes[:, DECODES].sum() > 0.0)
@@ -233,19 +235,20 @@ def _take(settings: Settings, requests: Requests, ranks: Ranks, book: Book, stre
     if stretch.steps == 0:
         return now
     end = float(now + length_s(stretch))
-    for rank in range(len(ranks.each.counts)):
+    for rank in range(len(ranks.states.status)):
         decode_all(settings, requests, engine_of(ranks, rank), book, stretch.steps, end)
-    used = _used(ranks)
-    book.counts[PEAK] = max(book.counts[PEAK], used)
     last = stretch.first + stretch.slope * (stretch.steps - 1)
-    write(book, end, stretch.steps, stretch.first, last, stretch.decodes, used)
+    write(book, end, stretch.steps, stretch.first, last, stretch.decodes, _most_used(ranks))
     return end
 
 
 @inner_njit
-def _used(ranks: Ranks) -> int:
+def _most_used(ranks: Ranks) -> int:
     """Blocks in use where most are."""
-    return int((ranks.blocks.users.shape[1] - ranks.blocks.free[:, 0]).max())
+    most = 0
+    for rank in range(len(ranks.states.status)):
+        most = max(most, blocks_in_use(engine_of(ranks, rank)[1]))
+    return most
 
 
 @inner_njit

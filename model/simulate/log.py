@@ -7,11 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from model.compiled import inner_njit
-from model.simulate.blocks import Ints
+from model.simulate.blocks import Records
 from model.simulate.costs import Floats
-
-_COLUMNS = 6
-STRETCHES, LATE, PEAK = range(3)
 
 
 class Served(NamedTuple):
@@ -36,30 +33,35 @@ class Served(NamedTuple):
     peak: int
 
 
+_TIMES = np.dtype([(name, np.float64) for name in ("arrived", "first_s", "last_s", "token_s")])
+_STRETCH = np.dtype(
+    [(name, np.float64) for name in ("end_s", "steps", "gap_first", "gap_last", "emitted", "used")]
+)  # fmt: skip
+_TALLY = np.dtype([(name, np.int64) for name in ("stretches", "late", "peak", "preemptions")])
+
+
 class Book(NamedTuple):
-    """The log under way. `token_s`: when a request got its latest token, n. `count`: stretches, late gaps, the peak."""
+    """The log under way. `times`, n: fields of `Served`, and `token_s`, when a request got its latest token. The other
+    fields of `Served` that are arrays: the first so many `stretches`, of `late`, as `tally[0]` says, with the peak and
+    preemptions."""
 
-    arrived: Floats
-    first_s: Floats
-    last_s: Floats
-    token_s: Floats
-    stretches: Floats
+    times: Records
+    stretches: Records
     late: Floats
-    counts: Ints
+    tally: Records
 
 
-@inner_njit
 def new_book(n: int) -> Book:
     """Nothing written yet about n requests."""
-    unknown = np.full(n, np.nan)
-    stretches, late, count = np.empty((1024, _COLUMNS)), np.empty(1024), np.zeros(3, dtype=np.int64)
-    return Book(np.zeros(n), unknown, unknown.copy(), unknown.copy(), stretches, late, count)
+    times, tally = np.full(n, np.nan, dtype=_TIMES), np.zeros(1, dtype=_TALLY)
+    times["arrived"] = 0.0
+    return Book(times, np.empty(1024, dtype=_STRETCH), np.empty(1024), tally)
 
 
 @inner_njit(inline="always")
 def with_room(book: Book, late: int) -> Book:
     """The book, its pages made twice as many where they would not hold two stretches and `late` gaps more."""
-    if book.counts[STRETCHES] + 2 > len(book.stretches) or book.counts[LATE] + late > len(book.late):
+    if book.tally[0].stretches + 2 > len(book.stretches) or book.tally[0].late + late > len(book.late):
         larger: Book = _larger(book, late)
         return larger
     return book
@@ -67,46 +69,40 @@ def with_room(book: Book, late: int) -> Book:
 
 @inner_njit
 def _larger(book: Book, late: int) -> Book:
-    stretches = np.empty((2 * len(book.stretches), _COLUMNS))
-    stretches[: len(book.stretches)] = book.stretches
-    gaps = np.empty(2 * (len(book.late) + late))
-    gaps[: len(book.late)] = book.late
-    return Book(book.arrived, book.first_s, book.last_s, book.token_s, stretches, gaps, book.counts)
-
-
-@inner_njit(inline="always")
-def write(book: Book, end: float, steps: int, first: float, last: float, emitted: int, used: int) -> None:
-    """One stretch."""
-    row = book.stretches[book.counts[STRETCHES]]
-    row[0], row[1], row[2], row[3], row[4], row[5] = end, steps, first, last, emitted, used
-    book.counts[STRETCHES] += 1
-
-
-@inner_njit(inline="always")
-def write_late(book: Book, gap: float) -> None:
-    """A token that took more than a step."""
-    book.late[book.counts[LATE]] = gap
-    book.counts[LATE] += 1
+    stretches, gaps = np.empty(2 * len(book.stretches), dtype=_STRETCH), np.empty(2 * (len(book.late) + late))
+    for place in range(book.tally[0].stretches):
+        stretches[place] = book.stretches[place]
+    for place in range(book.tally[0].late):
+        gaps[place] = book.late[place]
+    return Book(book.times, stretches, gaps, book.tally)
 
 
 @inner_njit
-def closed(book: Book, preemptions: int) -> Served:
+def write(book: Book, end: float, steps: int, first: float, last: float, emitted: int, used: int) -> None:
+    """One stretch."""
+    tally = book.tally[0]
+    row = book.stretches[tally.stretches]
+    row.end_s, row.steps, row.gap_first, row.gap_last, row.emitted, row.used = end, steps, first, last, emitted, used
+    tally.stretches += 1
+    tally.peak = max(tally.peak, used)
+
+
+@inner_njit
+def write_late(book: Book, gap: float) -> None:
+    """A token that took more than a step."""
+    tally = book.tally[0]
+    book.late[tally.late] = gap
+    tally.late += 1
+
+
+def closed(book: Book) -> Served:
     """The book as it is read."""
-    table = book.stretches[: book.counts[STRETCHES]].T.copy()
-    return Served(
-        book.arrived,
-        book.first_s,
-        book.last_s,
-        table[0],
-        table[1],
-        table[2],
-        table[3],
-        table[4],
-        table[5],
-        book.late[: book.counts[LATE]].copy(),
-        preemptions,
-        book.counts[PEAK],
-    )
+    tally, times = book.tally[0], book.times
+    stretches = book.stretches[: tally["stretches"]]
+    of_requests = {name: times[name].copy() for name in ("arrived", "first_s", "last_s")}
+    of_steps = {name: stretches[name].copy() for name in _STRETCH.names or ()}
+    late = book.late[: tally["late"]].copy()
+    return Served(**of_requests, **of_steps, late=late, preemptions=int(tally["preemptions"]), peak=int(tally["peak"]))
 
 
 @inner_njit(inline="always")

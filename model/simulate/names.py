@@ -3,8 +3,6 @@ in common."""
 
 from __future__ import annotations
 
-import numpy as np
-
 from model.compiled import inner_njit
 from model.simulate.state import Requests
 
@@ -12,11 +10,12 @@ from model.simulate.state import Requests
 @inner_njit
 def block_name(requests: Requests, size: int, request: int, place: int) -> int:
     """The name of block `place`, of `size` tokens: of its shared chunk where it lies in one, else of its owner."""
-    if (place + 1) * size <= requests.shared[request]:
+    asked = requests.asked[request]
+    if (place + 1) * size <= asked.shared:
         chunk = place * size // requests.chunk_tokens
         within = place - chunk * requests.chunk_tokens // size
-        return int((requests.chunks[requests.first_chunk[request] + chunk] << 22 | within) << 1)
-    return int((requests.owner[request] << 22 | place) << 1 | 1)
+        return int((requests.chunks[asked.first_chunk + chunk] << 22 | within) << 1)
+    return int((asked.owner << 22 | place) << 1 | 1)
 
 
 @inner_njit
@@ -24,16 +23,16 @@ def blocks_alike(requests: Requests, size: int, left: int, right: int, first: in
     """Up to which block, at most `end`, two requests agree that do so before block `first`."""
     if left == right:
         return end
-    shared_left, shared_right = requests.shared[left] // size, requests.shared[right] // size
+    of_left, of_right = requests.asked[left], requests.asked[right]
+    shared_left, shared_right = of_left.shared // size, of_right.shared // size
     shared = min(shared_left, shared_right, end)
     place = first
     while place < shared:
         chunk = place * size // requests.chunk_tokens
-        of_left = requests.chunks[requests.first_chunk[left] + chunk]
-        if of_left != requests.chunks[requests.first_chunk[right] + chunk]:
+        if requests.chunks[of_left.first_chunk + chunk] != requests.chunks[of_right.first_chunk + chunk]:
             return int(place)
         place = -(-(chunk + 1) * requests.chunk_tokens // size)
-    if shared < end and (shared_left != shared_right or requests.owner[left] != requests.owner[right]):
+    if shared < end and (shared_left != shared_right or of_left.owner != of_right.owner):
         return int(max(min(place, shared), first))
     return end
 
@@ -45,10 +44,9 @@ def with_whole_names(requests: Requests) -> Requests:
     call the same place by one name after unlike beginnings.
     """
     owners: dict[tuple[int, int, bytes], int] = {}
-    owner = np.empty_like(requests.owner)
-    for row in range(len(owner)):
-        shared = int(requests.shared[row])
-        first = int(requests.first_chunk[row])
+    asked = requests.asked.copy()
+    for row, each in enumerate(requests.asked):
+        shared, first = int(each["shared"]), int(each["first_chunk"])
         chunks = requests.chunks[first : first - (-shared // requests.chunk_tokens)]
-        owner[row] = owners.setdefault((int(requests.owner[row]), shared, chunks.tobytes()), row)
-    return requests._replace(owner=owner)
+        asked["owner"][row] = owners.setdefault((int(each["owner"]), shared, chunks.tobytes()), row)
+    return requests._replace(asked=asked)

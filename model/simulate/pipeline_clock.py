@@ -11,16 +11,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from model.compiled import inner_njit, outer_njit
-from model.simulate.arrivals import Arrivals, answered, answered_alone, next_alone_s, next_in_turn_s, take_in_turn
-from model.simulate.blocks import Ints, Ints32
-from model.simulate.clock import Engine, shape_of, stamp
-from model.simulate.costs import Floats, StepCosts, attention_s
-from model.simulate.log import PEAK, Book, Served, closed, new_book, with_room, write
-from model.simulate.scheduler import arrive, finish_step, schedule
-from model.simulate.state import ADMITTED, FINISHED, PREEMPTED, RUNNING, SCHEDULED, Requests, Settings, State
+from model.simulate.arrivals import Arrivals, let_come, next_s, take_next
+from model.simulate.blocks import Ints, Records, blocks_in_use
+from model.simulate.clock import Engine, end_step, note_scheduled, shape_of, stamp
+from model.simulate.costs import StepCosts, attention_s
+from model.simulate.log import Book, with_room, write
+from model.simulate.scheduler import arrive, schedule
+from model.simulate.state import Requests, Settings, State
 
 
 class PipelineCosts(NamedTuple):
@@ -30,81 +29,66 @@ class PipelineCosts(NamedTuple):
     stages: int
 
 
+_STAGE = np.dtype([("size", np.int64), ("began_s", np.float64), ("end_s", np.float64), ("free_s", np.float64)])
+_MEMBER = np.dtype([("request", np.int64), ("tokens", np.int64)])
+_STATUS = np.dtype([(name, np.int64) for name in ("oldest", "flying", "inside", "begun")])
+
+
 class Pipe(NamedTuple):
-    """Batches under way in k stages: `member[b, :size[b]]` compute `tokens[b]` tokens each from `began_s[b]` on and are
-    back at `end_s[b]`; `free_s`: when a stage is done with what it has, k. `number`: in which order n requests began to
-    run; `counts`: the scalars named below."""
+    """Batches under way in k stages. `stages`, k: when a stage is done with what it has (`free_s`); and of batch b its
+    `size`, when it `began_s` and is back, `end_s`. `members[b, :size]`: requests that compute so many `tokens` each.
+    `number`: in which order n requests began to run. `status[0]`: the `oldest` batch, batches that are `flying` and
+    sequences `inside` them, and requests that ever `begun` to run."""
 
-    member: npt.NDArray[np.int32]
-    tokens: npt.NDArray[np.int64]
-    size: Ints
-    began_s: Floats
-    end_s: Floats
-    free_s: Floats
+    stages: Records
+    members: Records
     number: Ints
-    merged: Ints32
-    counts: Ints
-
-
-OLDEST, FLYING, INSIDE, BEGUN, LOST = range(5)
-"""Places in `Pipe.counts`: the oldest batch, batches and sequences under way, requests that ever began to
-run, and preemptions."""
+    merged: Ints
+    status: Records
 
 
 def new_pipe(stages: int, seqs: int, requests: int) -> Pipe:
     """Nothing under way."""
-    member, tokens = np.zeros((stages, seqs + 1), dtype=np.int32), np.zeros((stages, seqs + 1), dtype=np.int64)
-    size, times = np.zeros(stages, dtype=np.int64), np.zeros((3, stages))
-    number, counts = np.zeros(requests, dtype=np.int64), np.zeros(5, dtype=np.int64)
-    return Pipe(member, tokens, size, times[0], times[1], times[2], number, np.zeros(seqs + 1, dtype=np.int32), counts)
+    number, merged = np.zeros(requests, dtype=np.int64), np.zeros(seqs + 1, dtype=np.int64)
+    members, status = np.zeros((stages, seqs + 1), dtype=_MEMBER), np.zeros(1, dtype=_STATUS)
+    return Pipe(np.zeros(stages, dtype=_STAGE), members, number, merged, status)
 
 
 @outer_njit
 def serve_pipeline(
-    settings: Settings, requests: Requests, costs: PipelineCosts, arrivals: Arrivals, engine: Engine, pipe: Pipe
-) -> Served:
+    settings: Settings,
+    requests: Requests,
+    costs: PipelineCosts,
+    arrivals: Arrivals,
+    engine: Engine,
+    pipe: Pipe,
+    book: Book,
+) -> Book:
     """Serve n requests on a fresh engine, as `clock.serve` does on one stage."""
-    due, talks = arrivals.due, len(arrivals.follower) > 0
-    book, came, done, now, coming = new_book(len(due)), 0, 0, 0.0, due.min()
-    while done < len(due):
+    state, _ = engine
+    came, done, now, coming = 0, 0, 0.0, next_s(arrivals, 0, 0)
+    while done < len(arrivals.due):
         if done == came:
             now = max(now, coming)
         while coming <= now:
-            request = take_in_turn(arrivals, coming) if talks else came
-            book.arrived[request] = due[request]
-            arrive(settings, requests, engine[0], request)
+            request = take_next(arrivals, came, coming)
+            book.times[request].arrived = arrivals.due[request]
+            arrive(settings, requests, state, request)
             came += 1
-            coming = _next_s(arrivals, came, done)
+            coming = next_s(arrivals, came, done)
         if _begin(settings, requests, costs, engine, pipe, book, now):
             continue
-        if pipe.counts[FLYING] == 0:
+        if pipe.status[0].flying == 0:
             now = max(now, coming)
             if now < np.inf:
                 continue
             break  # what waits can never run; it stays unanswered
         book = with_room(book, settings.seqs + 1)
         now = _receive(settings, requests, engine, pipe, book)
-        done += _answered(arrivals, engine[0], done, now)
-        coming = _next_s(arrivals, came, done)
-    served: Served = closed(book, pipe.counts[LOST])
-    return served
-
-
-@inner_njit
-def _next_s(arrivals: Arrivals, came: int, done: int) -> float:
-    if len(arrivals.follower) > 0:
-        return float(next_in_turn_s(arrivals))
-    return float(next_alone_s(arrivals.due, arrivals.cap, came, done))
-
-
-@inner_njit
-def _answered(arrivals: Arrivals, state: State, earlier: int, now: float) -> int:
-    finished = state.counts[FINISHED]
-    if len(arrivals.follower) > 0:
-        answered(arrivals, state.finished, finished, now)
-    else:
-        answered_alone(arrivals.due, arrivals.cap, earlier, finished, now)
-    return int(finished)
+        let_come(arrivals, done, state.finished[: state.status[0].finished], now)
+        done += state.status[0].finished
+        coming = next_s(arrivals, came, done)
+    return book
 
 
 @inner_njit
@@ -119,22 +103,22 @@ def _begin(
 ) -> bool:
     """The next batch, if there is room for one; answers whether anything was decided."""
     state, blocks = engine
-    if pipe.counts[FLYING] == costs.stages:
+    status = state.status[0]
+    if pipe.status[0].flying == costs.stages:
         return False
-    schedule(_left(settings, pipe), requests, state, blocks)
-    pipe.counts[LOST] += state.counts[PREEMPTED]
-    book.counts[PEAK] = max(book.counts[PEAK], len(blocks.users) - blocks.free[0])
-    if state.counts[SCHEDULED] > 0:
+    schedule(_left(settings, pipe.status[0].inside), requests, state, blocks)
+    note_scheduled(book, status.preempted, blocks)
+    if status.scheduled > 0:
         _send(requests, costs, state, pipe, now)
-    return bool(state.counts[SCHEDULED] + state.counts[PREEMPTED] > 0)
+    return bool(status.scheduled + status.preempted > 0)
 
 
 @inner_njit
-def _left(settings: Settings, pipe: Pipe) -> Settings:
-    """The settings for those who are not in a batch."""
+def _left(settings: Settings, inside: int) -> Settings:
+    """The settings for those who are not in a batch; so many are."""
     return Settings(
         settings.batched_tokens,
-        settings.seqs - pipe.counts[INSIDE],
+        settings.seqs - inside,
         settings.block_size,
         settings.model_len,
         settings.caches,
@@ -150,41 +134,42 @@ def _left(settings: Settings, pipe: Pipe) -> Settings:
 @inner_njit
 def _send(requests: Requests, costs: PipelineCosts, state: State, pipe: Pipe, now: float) -> None:
     """What was scheduled enters the first stage; prompts with parts left stay among those who can run."""
-    batch = (pipe.counts[OLDEST] + pipe.counts[FLYING]) % costs.stages
-    pipe.counts[FLYING] += 1
-    pipe.end_s[batch] = _through(costs, state, pipe, now)
-    pipe.began_s[batch] = now
-    for place in range(state.counts[ADMITTED]):
-        pipe.number[state.admitted[place]] = pipe.counts[BEGUN]
-        pipe.counts[BEGUN] += 1
-    pipe.size[batch] = 0
-    for place in range(state.counts[SCHEDULED]):
-        request, tokens = state.scheduled[place], state.tokens[place]
-        if state.computed[request] + tokens < requests.prompt[request] + state.outputs[request]:
-            state.computed[request] += tokens
+    flight, lists = pipe.status[0], state.lists
+    batch = (flight.oldest + flight.flying) % costs.stages
+    own, members = pipe.stages[batch], pipe.members[batch]
+    flight.flying += 1
+    own.end_s, own.began_s, own.size = _through(costs, state, pipe.stages, now), now, 0
+    for place in range(state.status[0].admitted):
+        pipe.number[lists[place].admitted] = flight.begun
+        flight.begun += 1
+    for place in range(state.status[0].scheduled):
+        request, tokens = lists[place].scheduled, lists[place].tokens
+        seat = state.seats[request]
+        if seat.computed + tokens < requests.asked[request].prompt + seat.outputs:
+            seat.computed += tokens
             continue
-        pipe.member[batch, pipe.size[batch]], pipe.tokens[batch, pipe.size[batch]] = request, tokens
-        pipe.size[batch] += 1
-    pipe.counts[INSIDE] += pipe.size[batch]
-    _take_out(state, pipe, batch)
+        members[own.size].request, members[own.size].tokens = request, tokens
+        own.size += 1
+    flight.inside += own.size
+    _take_out(state, members[: own.size])
 
 
 @inner_njit
-def _take_out(state: State, pipe: Pipe, batch: int) -> None:
+def _take_out(state: State, members: Records) -> None:
     """The members of a batch can run no more until it is back. Both are in the order in which they began to run."""
-    kept, place = 0, 0
-    for each in range(state.counts[RUNNING]):
-        request = state.running[each]
-        if place < pipe.size[batch] and pipe.member[batch, place] == request:
+    kept, place, lists = 0, 0, state.lists
+    for each in range(state.status[0].running):
+        request = lists[each].running
+        if place < len(members) and members[place].request == request:
             place += 1
         else:
-            state.running[kept] = request
+            lists[kept].running = request
             kept += 1
-    state.counts[RUNNING] = kept
+    state.status[0].running = kept
 
 
 @inner_njit
-def _through(costs: PipelineCosts, state: State, pipe: Pipe, now: float) -> float:
+def _through(costs: PipelineCosts, state: State, stages: Records, now: float) -> float:
     """When the scheduled batch leaves the last stage: each takes its layers when it is free and the one before done."""
     whole, shape = costs.whole, shape_of(state)
     mean = shape.cached / shape.decodes if shape.decodes > 0 else 0.0
@@ -192,10 +177,10 @@ def _through(costs: PipelineCosts, state: State, pipe: Pipe, now: float) -> floa
     body = whole.tokens[shape.tokens] + attention_s(whole, chunks, shape.pc, shape.kp, float(shape.decodes), mean)
     at = now + whole.step
     for stage in range(costs.stages):
-        at = max(at, pipe.free_s[stage]) + body / costs.stages
+        at = max(at, stages[stage].free_s) + body / costs.stages
         if stage == costs.stages - 1:
             at += whole.sequences[shape.sequences]
-        pipe.free_s[stage] = at
+        stages[stage].free_s = at
     return float(at)
 
 
@@ -203,37 +188,37 @@ def _through(costs: PipelineCosts, state: State, pipe: Pipe, now: float) -> floa
 def _receive(settings: Settings, requests: Requests, engine: Engine, pipe: Pipe, book: Book) -> float:
     """The oldest batch comes back: its members can run again, or are done; answers when."""
     state, blocks = engine
-    batch = pipe.counts[OLDEST]
-    now, size = pipe.end_s[batch], pipe.size[batch]
-    state.scheduled[:size] = pipe.member[batch, :size]
-    state.tokens[:size] = pipe.tokens[batch, :size]
-    state.counts[SCHEDULED], state.counts[FINISHED] = size, 0
-    pipe.counts[INSIDE] -= size
-    pipe.counts[OLDEST] = (batch + 1) % len(pipe.size)
-    pipe.counts[FLYING] -= 1
-    _put_back(state, pipe, batch)
-    emitted = stamp(requests, state, book, pipe.began_s[batch], now)
-    finish_step(settings, requests, state, blocks)
-    book.last_s[state.finished[: state.counts[FINISHED]]] = now
-    took = now - pipe.began_s[batch]
-    write(book, now, 1, took, took, emitted, len(blocks.users) - blocks.free[0])
+    flight, status = pipe.status[0], state.status[0]
+    own, members = pipe.stages[flight.oldest], pipe.members[flight.oldest]
+    for place in range(own.size):
+        state.lists[place].scheduled, state.lists[place].tokens = members[place].request, members[place].tokens
+    status.scheduled, status.finished = own.size, 0
+    flight.inside -= own.size
+    flight.oldest = (flight.oldest + 1) % len(pipe.stages)
+    flight.flying -= 1
+    _put_back(state, pipe.number, pipe.merged, members[: own.size])
+    now, took = own.end_s, own.end_s - own.began_s
+    emitted = stamp(requests, state, book, own.began_s, now)
+    end_step(settings, requests, engine, book, now)
+    write(book, now, 1, took, took, emitted, blocks_in_use(blocks))
     return float(now)
 
 
 @inner_njit
-def _put_back(state: State, pipe: Pipe, batch: int) -> None:
+def _put_back(state: State, number: Ints, merged: Ints, members: Records) -> None:
     """The members of a batch stand among the running again, in their places."""
-    there, place, size = 0, 0, pipe.size[batch]
-    total = state.counts[RUNNING] + size
+    now, lists, there, place = state.status[0], state.lists, 0, 0
+    total = now.running + len(members)
     for each in range(total):
-        is_member = there == state.counts[RUNNING] or (
-            place < size and pipe.number[pipe.member[batch, place]] < pipe.number[state.running[there]]
+        is_member = there == now.running or (
+            place < len(members) and number[members[place].request] < number[lists[there].running]
         )
         if is_member:
-            pipe.merged[each] = pipe.member[batch, place]
+            merged[each] = members[place].request
             place += 1
         else:
-            pipe.merged[each] = state.running[there]
+            merged[each] = lists[there].running
             there += 1
-    state.running[:total] = pipe.merged[:total]
-    state.counts[RUNNING] = total
+    for each in range(total):
+        lists[each].running = merged[each]
+    now.running = total

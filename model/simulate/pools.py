@@ -8,7 +8,7 @@ import numpy as np
 
 from model.simulate.arrivals import as_due
 from model.simulate.costs import Floats, StepCosts
-from model.simulate.log import Served
+from model.simulate.log import Served, closed, new_book
 from model.simulate.pools_clock import Link, Side, serve_pools
 from model.simulate.ranks import new_ranks
 from model.simulate.replicas_clock import new_watch
@@ -91,8 +91,10 @@ def _together(trace: Trace, first: Trace, pools: Pools, is_skipping: bool) -> tu
         pools.send_s, pools.take_s, np.zeros(engines[0]), np.zeros(engines[1]), np.zeros(n, dtype=np.int64), as_due(n)
     )
     prefill, decode = _side(first, pools.prefill), _side(trace, pools.decode)
-    served: tuple[Served, Served] = serve_pools(prefill, decode, link, trace.arrivals(), is_skipping)
-    return served
+    books = serve_pools(prefill, decode, link, trace.arrivals(), is_skipping, new_book(n), new_book(n))
+    prompts, answers = (closed(book) for book in books)
+    preemptions = prompts.preemptions + answers.preemptions
+    return prompts._replace(preemptions=preemptions), answers._replace(preemptions=preemptions)
 
 
 def _side(trace: Trace, pool: PoolEngines) -> Side:

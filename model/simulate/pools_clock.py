@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from model.compiled import inner_njit, outer_njit
-from model.simulate.arrivals import Arrivals, let_come, next_alone_s, next_in_turn_s, push, take_in_turn
-from model.simulate.blocks import NONE, Ints, Ints32
+from model.simulate.arrivals import Arrivals, let_come, next_in_turn_s, next_s, push, take_in_turn, take_next
+from model.simulate.blocks import NONE, Ints
 from model.simulate.costs import Floats, StepCosts
-from model.simulate.log import Book, Served, closed, new_book, with_room
+from model.simulate.log import Book, with_room
 from model.simulate.ranks import Ranks, engine_of
 from model.simulate.replicas_clock import Watch, begin, come, earliest, end, rest, see
 from model.simulate.state import Requests, Settings
@@ -47,144 +47,128 @@ class Link(NamedTuple):
     moves: Arrivals
 
 
-CAME, DONE, LOST = range(3)
-"""Places in a tally: requests that came and are done, and preemptions."""
-
-
 @outer_njit
-def serve_pools(prefill: Side, decode: Side, link: Link, arrivals: Arrivals, skips: bool) -> tuple[Served, Served]:
-    """Serve n requests; answers what happened in the prefill pool, where a last token is that of the prompt, and in the
+def serve_pools(
+    prefill: Side, decode: Side, link: Link, arrivals: Arrivals, skips: bool, prompts: Book, answers: Book
+) -> tuple[Book, Book]:
+    """Serve n requests; writes what happened in the prefill pool, where a last token is that of the prompt, and in the
     decode pool, whose requests arrive with their caches; those of a single token never do."""
-    due, cap, talks = arrivals.due, arrivals.cap, len(arrivals.follower) > 0
-    prompts, answers = new_book(len(due)), new_book(len(due))
-    tally, now, coming = np.zeros(3, dtype=np.int64), 0.0, due.min()
-    while tally[DONE] < len(due):
+    came, done, now, coming = 0, 0, 0.0, next_s(arrivals, 0, 0)
+    while done < len(arrivals.due):
         prompts = with_room(prompts, prefill.settings.seqs + 1)
         answers = with_room(answers, decode.settings.seqs + 1)
-        ends, comes, starts = (
-            _ends_s(prefill, decode),
-            min(coming, next_in_turn_s(link.moves)),
-            _starts_s(prefill, decode),
-        )
+        writing, written_s = earliest(decode.watch.each, False)
+        computing, computed_s = earliest(prefill.watch.each, False)
+        waiting, waiting_s = earliest(prefill.watch.each, True)
+        other, other_s = earliest(decode.watch.each, True)
+        moved_s = next_in_turn_s(link.moves)
+        ends, comes, starts = min(computed_s, written_s), min(coming, moved_s), min(waiting_s, other_s)
         if ends < np.inf and ends <= min(max(comes, now), starts):
             now = ends
-            _end(prefill, decode, link, arrivals, prompts, answers, tally)
+            if computed_s <= written_s:
+                done += _end_prompts(prefill, computing, decode, link, arrivals, prompts, done, now)
+            else:
+                done += _end_answers(decode, writing, arrivals, answers, done, now)
         elif comes < np.inf and max(comes, now) <= starts:
             now = max(comes, now)
-            if coming <= next_in_turn_s(link.moves):
-                request = take_in_turn(arrivals, coming) if talks else np.int64(tally[CAME])
-                tally[CAME] += 1
-                _ask(prefill, prompts, request, due[request], now)
+            if coming <= moved_s:
+                request = take_next(arrivals, came, coming)
+                prompts.times[request].arrived = arrivals.due[request]
+                _ask(prefill, request, now)
+                came += 1
             else:
                 _move(decode, link, answers, now)
         elif starts < np.inf:
-            tally[LOST] += _begin(prefill, decode, prompts, answers, skips)
+            if waiting_s <= other_s:
+                _begin(prefill, waiting, prompts, skips)
+            else:
+                _begin(decode, other, answers, skips)
         else:
             break  # what waits can never run; it stays unanswered
-        coming = next_in_turn_s(arrivals) if talks else next_alone_s(due, cap, tally[CAME], tally[DONE])
-    return closed(prompts, tally[LOST]), closed(answers, tally[LOST])
+        coming = next_s(arrivals, came, done)
+    return prompts, answers
 
 
 @inner_njit
-def _ends_s(prefill: Side, decode: Side) -> float:
-    """When a step ends before all others, in either pool."""
-    return float(min(earliest(prefill.watch, False)[1], earliest(decode.watch, False)[1]))
-
-
-@inner_njit
-def _starts_s(prefill: Side, decode: Side) -> float:
-    """When an engine may begin a step before all others, in either pool."""
-    return float(min(earliest(prefill.watch, True)[1], earliest(decode.watch, True)[1]))
-
-
-@inner_njit
-def _ask(prefill: Side, prompts: Book, request: int, due: float, now: float) -> None:
+def _ask(prefill: Side, request: int, now: float) -> None:
     """A request arrives at the prefill engine with the fewest tokens to do."""
-    rank = np.argmin(prefill.to_do)
-    prefill.to_do[rank] += prefill.requests.prompt[request]
-    prompts.arrived[request] = due
+    rank = _least(prefill.to_do)
+    prefill.to_do[rank] += prefill.requests.asked[request].prompt
     come(prefill.settings, prefill.watch, rank, request, now)
+
+
+@inner_njit
+def _least(to_do: Ints) -> int:
+    least = 0
+    for rank in range(len(to_do)):
+        if to_do[rank] < to_do[least]:
+            least = rank
+    return least
 
 
 @inner_njit
 def _move(decode: Side, link: Link, answers: Book, now: float) -> None:
     """The next cache begins its way, or has arrived with the first token of the answer."""
     request = take_in_turn(link.moves, now)
-    prompt, target = decode.requests.prompt[request], link.target[request]
+    prompt, target = decode.requests.asked[request].prompt, link.target[request]
     if target == NONE:
-        target = np.argmin(decode.to_do)
+        target = _least(decode.to_do)
         decode.to_do[target] += 1
         link.taken_s[target] = max(now, link.taken_s[target]) + prompt * link.take_s
         link.target[request] = target
         link.moves.due[request] = max(now + prompt * link.send_s, link.taken_s[target])
         push(link.moves, request)
         return
-    decode.ranks.alike.outputs[request], decode.ranks.alike.brought[request] = 1, prompt
-    answers.arrived[request] = now
+    seat = decode.ranks.states.seats[request]
+    seat.outputs, seat.brought = 1, prompt
+    answers.times[request].arrived = now
     come(decode.settings, decode.watch, target, request, now)
 
 
 @inner_njit
-def _begin(prefill: Side, decode: Side, prompts: Book, answers: Book, skips: bool) -> int:
-    """The next step begins; answers how many were preempted."""
-    (rank, at), (other, then) = earliest(prefill.watch, True), earliest(decode.watch, True)
-    if at <= then:
-        return int(_begin_in(prefill, rank, prompts, skips))
-    return int(_begin_in(decode, other, answers, skips))
-
-
-@inner_njit
-def _begin_in(side: Side, rank: int, book: Book, skips: bool) -> int:
+def _begin(side: Side, rank: int, book: Book, skips: bool) -> None:
+    """An engine's next step begins."""
     engine = engine_of(side.ranks, rank)
     see(side.settings, side.requests, engine[0], side.watch, rank, book)
-    return int(begin(side.settings, side.requests, side.costs, engine, side.watch, rank, book, skips))
+    begin(side.settings, side.requests, side.costs, engine, side.watch.each[rank], book, skips)
 
 
 @inner_njit
-def _end(
-    prefill: Side, decode: Side, link: Link, arrivals: Arrivals, prompts: Book, answers: Book, tally: Ints
-) -> None:
-    """The step that ends first did."""
-    (rank, at), (other, then) = earliest(prefill.watch, False), earliest(decode.watch, False)
-    if at <= then:
-        _end_prompts(prefill, decode, link, arrivals, prompts, tally, rank)
-        return
-    engine = engine_of(decode.ranks, other)
-    finished = end(decode.settings, decode.requests, engine, decode.watch, other, answers)
-    decode.to_do[other] -= finished
-    _answered(arrivals, engine[0].finished, finished, tally, then)
-    rest(engine, decode.watch, other)
+def _end_answers(decode: Side, rank: int, arrivals: Arrivals, answers: Book, done: int, now: float) -> int:
+    """A step of a decode engine ended; answers how many requests are done with it, after `done` others."""
+    engine, own = engine_of(decode.ranks, rank), decode.watch.each[rank]
+    finished = end(decode.settings, decode.requests, engine, own, answers)
+    decode.to_do[rank] -= finished
+    let_come(arrivals, done, engine[0].finished[:finished], now)
+    rest(engine[0], own)
+    return int(finished)
 
 
 @inner_njit
 def _end_prompts(
-    prefill: Side, decode: Side, link: Link, arrivals: Arrivals, prompts: Book, tally: Ints, rank: int
-) -> None:
-    """Caches of prompts that are whole move on, unless their answers are."""
-    engine, now = engine_of(prefill.ranks, rank), prefill.watch.end_s[rank]
-    state = engine[0]
-    for place in range(end(prefill.settings, prefill.requests, engine, prefill.watch, rank, prompts)):
-        request = state.finished[place]
-        prompt = prefill.requests.prompt[request]
-        prefill.to_do[rank] -= prompt
-        if min(decode.requests.limit[request], decode.settings.model_len - prompt) > 1:
-            _move_out(decode, link, rank, request, now)
+    prefill: Side, rank: int, decode: Side, link: Link, arrivals: Arrivals, prompts: Book, done: int, now: float
+) -> int:
+    """A step of a prefill engine ended: caches of prompts that are whole move on, unless their answers are; answers how
+    many of these are, after `done` others."""
+    engine, own, before = engine_of(prefill.ranks, rank), prefill.watch.each[rank], done
+    finished = engine[0].finished
+    for place in range(end(prefill.settings, prefill.requests, engine, own, prompts)):
+        request = finished[place]
+        asked = decode.requests.asked[request]
+        prefill.to_do[rank] -= asked.prompt
+        if min(asked.limit, decode.settings.model_len - asked.prompt) > 1:
+            _move_out(link, rank, request, asked.prompt, now)
         else:
-            _answered(arrivals, state.finished[place : place + 1], 1, tally, now)
-    rest(engine, prefill.watch, rank)
+            let_come(arrivals, done, finished[place : place + 1], now)
+            done += 1
+    rest(engine[0], own)
+    return done - before
 
 
 @inner_njit
-def _move_out(decode: Side, link: Link, rank: int, request: int, now: float) -> None:
+def _move_out(link: Link, rank: int, request: int, prompt: int, now: float) -> None:
     """A prompt's cache leaves once those before it have left."""
     begins = max(now, link.sent_s[rank])
-    link.sent_s[rank] = begins + decode.requests.prompt[request] * link.send_s
+    link.sent_s[rank] = begins + prompt * link.send_s
     link.target[request], link.moves.due[request] = NONE, begins
     push(link.moves, request)
-
-
-@inner_njit
-def _answered(arrivals: Arrivals, requests: Ints32, count: int, tally: Ints, now: float) -> None:
-    """The first `count` of `requests` are done."""
-    let_come(arrivals, arrivals.due, arrivals.cap, len(arrivals.follower) > 0, tally[DONE], requests, count, now)
-    tally[DONE] += count

@@ -3,82 +3,84 @@
 from __future__ import annotations
 
 from model.compiled import inner_njit
-from model.simulate.blocks import NONE
-from model.simulate.state import HEAD, TAIL, WAITING, Requests, Settings, State
+from model.simulate.blocks import NONE, Ints, Records
+from model.simulate.state import Requests, Settings, State
 
 
 @inner_njit
 def chain_back(state: State, request: int) -> None:
     """Join the end of the chain."""
-    count = state.counts
-    state.next_waiting[request] = NONE
-    if count[HEAD] == NONE:
-        count[HEAD] = request
+    seats, now = state.seats, state.status[0]
+    seats[request].next = NONE
+    if now.head == NONE:
+        now.head = request
     else:
-        state.next_waiting[count[TAIL]] = request
-    count[TAIL] = request
-    count[WAITING] += 1
+        seats[now.tail].next = request
+    now.tail = request
+    now.waiting += 1
 
 
 @inner_njit
 def chain_front(state: State, request: int) -> None:
     """Go before all others, as a preempted request does."""
-    count = state.counts
-    state.next_waiting[request] = count[HEAD]
-    if count[HEAD] == NONE:
-        count[TAIL] = request
-    count[HEAD] = request
-    count[WAITING] += 1
+    now = state.status[0]
+    state.seats[request].next = now.head
+    if now.head == NONE:
+        now.tail = request
+    now.head = request
+    now.waiting += 1
 
 
 @inner_njit
 def push_heap(requests: Requests, state: State, request: int) -> None:
     """Join the heap."""
-    place = state.counts[WAITING]
-    state.counts[WAITING] += 1
+    heap, now = state.heap, state.status[0]
+    place = now.waiting
+    now.waiting += 1
     while place > 0:
         parent = (place - 1) >> 1
-        if not _precedes(requests, request, state.heap[parent]):
+        if not _precedes(requests.asked, request, heap[parent]):
             break
-        state.heap[place] = state.heap[parent]
+        heap[place] = heap[parent]
         place = parent
-    state.heap[place] = request
+    heap[place] = request
 
 
 @inner_njit
 def peek(settings: Settings, state: State) -> int:
     """Who is next."""
-    return int(state.heap[0] if settings.is_priority else state.counts[HEAD])
+    return int(state.heap[0] if settings.is_priority else state.status[0].head)
 
 
 @inner_njit
 def pop(settings: Settings, requests: Requests, state: State) -> None:
     """Who was next waits no longer."""
-    count = state.counts
-    count[WAITING] -= 1
+    now = state.status[0]
+    now.waiting -= 1
     if settings.is_priority:
-        _sift_down(requests, state, state.heap[count[WAITING]])
+        _sift_down(requests.asked, state.heap[: now.waiting + 1])
         return
-    count[HEAD] = state.next_waiting[count[HEAD]]
-    if count[HEAD] == NONE:
-        count[TAIL] = NONE
+    now.head = state.seats[now.head].next
+    if now.head == NONE:
+        now.tail = NONE
 
 
 @inner_njit
-def _sift_down(requests: Requests, state: State, request: int) -> None:
-    size = state.counts[WAITING]
-    place = 0
+def _sift_down(asked: Records, heap: Ints) -> None:
+    """The first of a heap is gone: the last takes a place before it."""
+    size = len(heap) - 1
+    request, place = heap[size], 0
     while 2 * place + 1 < size:
         child = 2 * place + 1
-        if child + 1 < size and _precedes(requests, state.heap[child + 1], state.heap[child]):
+        if child + 1 < size and _precedes(asked, heap[child + 1], heap[child]):
             child += 1
-        if not _precedes(requests, state.heap[child], request):
+        if not _precedes(asked, heap[child], request):
             break
-        state.heap[place] = state.heap[child]
+        heap[place] = heap[child]
         place = child
-    state.heap[place] = request
+    heap[place] = request
 
 
 @inner_njit
-def _precedes(requests: Requests, left: int, right: int) -> bool:
-    return (requests.priority[left], left) < (requests.priority[right], right)
+def _precedes(asked: Records, left: int, right: int) -> bool:
+    return (asked[left].priority, left) < (asked[right].priority, right)

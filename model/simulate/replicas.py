@@ -13,7 +13,7 @@ from model.simulate.clock import serve
 from model.simulate.costs import StepCosts
 from model.simulate.fleet_clock import serve_fleet
 from model.simulate.lockstep_clock import LockstepCosts, serve_together
-from model.simulate.log import Served
+from model.simulate.log import Served, closed, new_book
 from model.simulate.pipeline_clock import PipelineCosts, new_pipe, serve_pipeline
 from model.simulate.ranks import new_ranks
 from model.simulate.replicas_clock import new_watch, serve_apart
@@ -76,9 +76,8 @@ def _served_by_one(trace: Trace, settings: AnySettings, costs: StepCosts | Pipel
     if isinstance(settings, SglangSettings):
         raise InputError.at("pp_size", "SGLang's pipelines are not simulated", "1; whatif answers for them")
     pipe = new_pipe(costs.stages, settings.max_num_seqs, len(trace))
-    flags, engine = compiled(settings), new_state(settings, len(trace))
-    served: Served = serve_pipeline(flags, trace.requests(), costs, trace.arrivals(), engine, pipe)
-    return served
+    flags, engine, book = compiled(settings), new_state(settings, len(trace)), new_book(len(trace))
+    return closed(serve_pipeline(flags, trace.requests(), costs, trace.arrivals(), engine, pipe, book))
 
 
 def _served_in_turn(
@@ -106,12 +105,11 @@ def _served_by_many(trace: Trace, settings: EngineSettings, replicas: Replicas, 
 def _served_together(trace: Trace, settings: EngineSettings, replicas: Replicas, is_skipping: bool) -> Served:
     flags, requests, arrivals = compiled(settings), trace.requests(), trace.arrivals()
     ranks, desk = new_ranks(settings, len(trace), replicas.count), new_desk(replicas.count, replicas.by_load)
-    if isinstance(replicas.costs, LockstepCosts):
-        together: Served = serve_together(flags, requests, replicas.costs, arrivals, is_skipping, ranks, desk)
-        return together
+    costs, book = replicas.costs, new_book(len(trace))
+    if isinstance(costs, LockstepCosts):
+        return closed(serve_together(flags, requests, costs, arrivals, is_skipping, ranks, desk, book))
     watch = new_watch(replicas.count, len(trace))
-    apart: Served = serve_apart(flags, requests, replicas.costs, arrivals, is_skipping, ranks, desk, watch)
-    return apart
+    return closed(serve_apart(flags, requests, costs, arrivals, is_skipping, (ranks, watch), desk, book))
 
 
 def _part(trace: Trace, rows: npt.NDArray[np.integer], cap: int) -> Trace:

@@ -6,50 +6,66 @@ alike steps is planned when it begins, taken when it ends, and cut where a reque
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from model.compiled import inner_njit, outer_njit
-from model.simulate.arrivals import Arrivals, let_come, next_alone_s, next_in_turn_s, take_in_turn
-from model.simulate.blocks import NONE, Ints
-from model.simulate.clock import Engine, Step, Stretch, before, goes_on, length_s, plan, seen_in, stamp, step_of, take
-from model.simulate.costs import Floats, StepCosts
-from model.simulate.log import PEAK, Book, Served, closed, new_book, with_room, write
+from model.simulate.arrivals import Arrivals, let_come, next_s, take_next
+from model.simulate.blocks import NONE, Ints, Records, blocks_in_use
+from model.simulate.clock import (
+    Engine,
+    Step,
+    Stretch,
+    before,
+    end_step,
+    goes_on,
+    length_s,
+    note_scheduled,
+    plan,
+    seen_in,
+    stamp,
+    step_of,
+    take,
+)
+from model.simulate.costs import StepCosts
+from model.simulate.log import Book, with_room, write
 from model.simulate.ranks import Ranks, engine_of
 from model.simulate.routing import Desk, report, route
-from model.simulate.scheduler import arrive, finish_step, schedule
-from model.simulate.state import FINISHED, PREEMPTED, RUNNING, SCHEDULED, WAITING, Requests, Settings, State
+from model.simulate.scheduler import arrive, schedule
+from model.simulate.state import Requests, Settings, State
 
 IDLE, READY, STEPPING, STRETCHING = range(4)
+_WATCHED = np.dtype(
+    [
+        ("mode", np.int64), ("began_s", np.float64), ("end_s", np.float64), ("seen_s", np.float64), ("alike", np.int64),
+        ("seconds", np.float64), ("decodes", np.int64), ("cached", np.int64), ("emitted", np.int64),
+        ("steps", np.int64), ("step_s", np.float64), ("slope_s", np.float64), ("first", np.int64), ("last", np.int64),
+    ]
+)  # fmt: skip
 
 
 class Watch(NamedTuple):
-    """What k replicas are about, `k` each: `mode`, since when and until when (`READY`: from when it may begin), until
-    when the next step has `seen` requests come, whether that may be `alike` the last; and `numbers` of a `Step` and its
-    tokens, or of a `Stretch`, `k x 4`.
+    """What k replicas are about, `each` of them: its `mode`, since when and until when (`READY`: from when it may
+    begin), until when the next step has `seen` requests come, whether that may be `alike` the last. Of a step its
+    `seconds`, how many `decodes`, tokens in their `cached` ones, and tokens `emitted`; of a stretch its `steps` of
+    `decodes`, each `slope_s` longer than the one before, the first of `step_s`.
 
-    Requests that came and were not seen yet: `first` to `last` of each, a chain of `behind`, `n`, or NONE.
+    Requests that came and were not seen yet: `first` to `last` of each, a chain of `behind`, n, or NONE.
     """
 
-    mode: Ints
-    began_s: Floats
-    end_s: Floats
-    seen_s: Floats
-    alike: Ints
-    numbers: Floats
-    first: Ints
-    last: Ints
+    each: Records
     behind: Ints
 
 
 def new_watch(count: int, requests: int) -> Watch:
     """All are idle; so many requests will come."""
-    zeros, nobody = np.zeros(count, dtype=np.int64), np.full(count, NONE, dtype=np.int64)
-    ends, behind = np.full(count, np.inf), np.full(requests, NONE, dtype=np.int64)
-    return Watch(
-        zeros, np.zeros(count), ends, np.zeros(count), zeros.copy(), np.zeros((count, 4)), nobody, nobody.copy(), behind
-    )
+    each = np.zeros(count, dtype=_WATCHED)
+    each["end_s"], each["first"], each["last"] = np.inf, NONE, NONE
+    return Watch(each, np.full(requests, NONE, dtype=np.int64))
+
+
+Watched = tuple[Ranks, Watch]
 
 
 @outer_njit
@@ -59,149 +75,138 @@ def serve_apart(
     costs: StepCosts,
     arrivals: Arrivals,
     skips: bool,
-    ranks: Ranks,
+    engines: Watched,
     desk: Desk,
-    watch: Watch,
-) -> Served:
+    book: Book,
+) -> Book:
     """Serve n requests on fresh replicas, as `clock.serve` does on one."""
-    due, cap, talks = arrivals.due, arrivals.cap, len(arrivals.follower) > 0
-    book, came, done, preemptions, now, coming = new_book(len(due)), 0, 0, 0, 0.0, due.min()
-    while done < len(due):
+    ranks, watch = engines
+    came, done, now, coming = 0, 0, 0.0, next_s(arrivals, 0, 0)
+    while done < len(arrivals.due):
         book = with_room(book, settings.seqs + 1)
-        busy, busy_s = earliest(watch, False)
-        ready, ready_s = earliest(watch, True)
+        busy, busy_s = earliest(watch.each, False)
+        ready, ready_s = earliest(watch.each, True)
         if busy_s < np.inf and busy_s <= min(max(coming, now), ready_s):
             now, engine = busy_s, engine_of(ranks, busy)
-            finished = end(settings, requests, engine, watch, busy, book)
-            let_come(arrivals, due, cap, talks, done, engine[0].finished, finished, now)
+            state = engine[0]
+            finished = end(settings, requests, engine, watch.each[busy], book)
+            let_come(arrivals, done, state.finished[:finished], now)
             done += finished
-            report(desk, busy, engine[0].counts[WAITING], engine[0].counts[RUNNING], now)
-            rest(engine, watch, busy)
+            report(desk, busy, state.status[0].waiting, state.status[0].running, now)
+            rest(state, watch.each[busy])
         elif coming < np.inf and max(coming, now) <= ready_s:
             now = max(coming, now)
-            request = take_in_turn(arrivals, coming) if talks else came
-            book.arrived[request] = due[request]
+            request = take_next(arrivals, came, coming)
+            book.times[request].arrived = arrivals.due[request]
             come(settings, watch, route(desk, now), request, now)
             came += 1
         elif ready_s < np.inf:
-            see(settings, requests, engine_of(ranks, ready)[0], watch, ready, book)
-            preemptions += begin(settings, requests, costs, engine_of(ranks, ready), watch, ready, book, skips)
+            engine = engine_of(ranks, ready)
+            see(settings, requests, engine[0], watch, ready, book)
+            begin(settings, requests, costs, engine, watch.each[ready], book, skips)
         else:
             break  # what waits can never run; it stays unanswered
-        coming = next_in_turn_s(arrivals) if talks else next_alone_s(due, cap, came, done)
-    served: Served = closed(book, preemptions)
-    return served
+        coming = next_s(arrivals, came, done)
+    return book
 
 
 @inner_njit
-def earliest(watch: Watch, is_ready: bool) -> tuple[int, float]:
+def earliest(each: Records, is_ready: bool) -> tuple[int, float]:
     """The replica that may begin, or else that ends, before all others, and when; inf where there is none."""
     found, least = 0, np.inf
-    for rank in range(len(watch.mode)):
-        if watch.end_s[rank] < least and (watch.mode[rank] == READY) == is_ready:
-            found, least = rank, watch.end_s[rank]
+    for rank in range(len(each)):
+        if each[rank].end_s < least and (each[rank].mode == READY) == is_ready:
+            found, least = rank, each[rank].end_s
     return found, least
 
 
 @inner_njit
 def come(settings: Settings, watch: Watch, rank: int, request: int, now: float) -> None:
     """A request comes to a replica: what goes on there ends with the last step that is decided."""
-    if watch.first[rank] == NONE:
-        watch.first[rank] = request
+    own = watch.each[rank]
+    if own.first == NONE:
+        own.first = request
     else:
-        watch.behind[watch.last[rank]] = request
-    watch.last[rank] = request
-    if watch.mode[rank] == IDLE:
-        watch.mode[rank], watch.end_s[rank], watch.seen_s[rank] = READY, now, now
-    elif watch.mode[rank] == STRETCHING:
-        began = watch.began_s[rank]
-        stretch = before(settings, now, watch.seen_s[rank], began, _stretch(watch.numbers[rank]))
-        watch.numbers[rank, 0] = stretch.steps
-        watch.end_s[rank] = began + length_s(stretch)
+        watch.behind[own.last] = request
+    own.last = request
+    if own.mode == IDLE:
+        own.mode, own.end_s, own.seen_s = READY, now, now
+    elif own.mode == STRETCHING:
+        own.steps = before(settings, now, own.seen_s, own.began_s, _stretch(own)).steps
+        own.end_s = own.began_s + length_s(_stretch(own))
 
 
 @inner_njit
 def see(settings: Settings, requests: Requests, state: State, watch: Watch, rank: int, book: Book) -> None:
     """Who came in time waits from here on."""
-    request = watch.first[rank]
-    while request != NONE and book.arrived[request] <= watch.seen_s[rank]:
+    own = watch.each[rank]
+    request = own.first
+    while request != NONE and book.times[request].arrived <= own.seen_s:
         arrive(settings, requests, state, request)
         request = watch.behind[request]
-        watch.alike[rank] = 0
-    watch.first[rank] = request
+        own.alike = 0
+    own.first = request
 
 
 @inner_njit
 def begin(
-    settings: Settings,
-    requests: Requests,
-    costs: StepCosts,
-    engine: Engine,
-    watch: Watch,
-    rank: int,
-    book: Book,
-    skips: bool,
-) -> int:
-    """A stretch, a step, or nothing where nobody can run; answers how many were preempted."""
+    settings: Settings, requests: Requests, costs: StepCosts, engine: Engine, own: Any, book: Book, skips: bool
+) -> None:
+    """A stretch, a step, or nothing where nobody can run, of one replica with its `own` part of the watch."""
     state, blocks = engine
-    now, numbers = watch.end_s[rank], watch.numbers[rank]
-    watch.began_s[rank] = now
-    if skips and watch.alike[rank] == 1 and watch.first[rank] == NONE:
-        watch.alike[rank] = 0
-        stretch = plan(settings, requests, costs, engine, Step(numbers[0], int(numbers[1]), int(numbers[2])))
+    status, now = state.status[0], own.end_s
+    own.began_s = now
+    if skips and own.alike == 1 and own.first == NONE:
+        own.alike = 0
+        stretch = plan(settings, requests, costs, engine, Step(own.seconds, own.decodes, own.cached))
         if stretch.steps > 0:
-            numbers[0], numbers[1], numbers[2], numbers[3] = stretch
-            watch.mode[rank], watch.end_s[rank] = STRETCHING, now + length_s(stretch)
-            return 0
+            own.steps, own.step_s, own.slope_s = stretch.steps, stretch.first, stretch.slope
+            own.mode, own.end_s = STRETCHING, now + length_s(stretch)
+            return
     schedule(settings, requests, state, blocks)
-    if state.counts[SCHEDULED] + state.counts[PREEMPTED] == 0:
-        _wait(watch, rank)
-        return 0
-    book.counts[PEAK] = max(book.counts[PEAK], len(blocks.users) - blocks.free[0])
+    if status.scheduled + status.preempted == 0:
+        _wait(own)
+        return
+    note_scheduled(book, status.preempted, blocks)
     step = step_of(state, costs, settings.drafts)
-    watch.mode[rank], watch.end_s[rank] = STEPPING, now + step.seconds
-    numbers[0], numbers[1], numbers[2] = step
-    numbers[3] = stamp(requests, state, book, now, now + step.seconds)
-    return int(state.counts[PREEMPTED])
+    own.mode, own.end_s = STEPPING, now + step.seconds
+    own.seconds, own.decodes, own.cached = step.seconds, step.decodes, step.cached
+    own.emitted = stamp(requests, state, book, now, now + step.seconds)
 
 
 @inner_njit
-def end(settings: Settings, requests: Requests, engine: Engine, watch: Watch, rank: int, book: Book) -> int:
+def end(settings: Settings, requests: Requests, engine: Engine, own: Any, book: Book) -> int:
     """The step or stretch ran; answers how many requests are done."""
     state, blocks = engine
-    now, numbers = watch.end_s[rank], watch.numbers[rank]
-    if watch.mode[rank] == STRETCHING:
-        stretch = _stretch(numbers)
-        take(settings, requests, engine, book, stretch, watch.began_s[rank])
-        watch.seen_s[rank] = seen_in(settings, stretch, watch.seen_s[rank], now)
+    now = own.end_s
+    if own.mode == STRETCHING:
+        take(settings, requests, engine, book, _stretch(own), own.began_s)
+        own.seen_s = seen_in(settings, _stretch(own), own.seen_s, now)
         return 0
-    watch.seen_s[rank] = watch.began_s[rank] if settings.ahead else now
-    finish_step(settings, requests, state, blocks)
-    finished = state.counts[FINISHED]
-    book.last_s[state.finished[:finished]] = now
-    write(book, now, 1, numbers[0], numbers[0], numbers[3], len(blocks.users) - blocks.free[0])
-    watch.alike[rank] = goes_on(state, int(numbers[1]))
-    return int(finished)
+    own.seen_s = own.began_s if settings.ahead else now
+    end_step(settings, requests, engine, book, now)
+    write(book, now, 1, own.seconds, own.seconds, own.emitted, blocks_in_use(blocks))
+    own.alike = goes_on(state, own.decodes)
+    return int(state.status[0].finished)
 
 
 @inner_njit
-def rest(engine: Engine, watch: Watch, rank: int) -> None:
+def rest(state: State, own: Any) -> None:
     """Between two steps: ready for the next one where anybody is there."""
-    count = engine[0].counts
-    watch.mode[rank] = READY
-    if count[RUNNING] + count[WAITING] == 0:
-        _wait(watch, rank)
+    own.mode = READY
+    if state.status[0].running + state.status[0].waiting == 0:
+        _wait(own)
 
 
 @inner_njit
-def _wait(watch: Watch, rank: int) -> None:
+def _wait(own: Any) -> None:
     """Nobody can run: ready at once where somebody came who was not seen, else idle."""
-    if watch.first[rank] == NONE:
-        watch.mode[rank], watch.end_s[rank] = IDLE, np.inf
+    if own.first == NONE:
+        own.mode, own.end_s = IDLE, np.inf
     else:
-        watch.mode[rank], watch.seen_s[rank] = READY, watch.end_s[rank]
+        own.mode, own.seen_s = READY, own.end_s
 
 
 @inner_njit
-def _stretch(numbers: Floats) -> Stretch:
-    return Stretch(int(numbers[0]), numbers[1], numbers[2], int(numbers[3]))
+def _stretch(own: Any) -> Stretch:
+    return Stretch(own.steps, own.step_s, own.slope_s, own.decodes)

@@ -12,7 +12,7 @@ from model.simulate.clock import serve
 from model.simulate.costs import Floats, StepCosts
 from model.simulate.fleet import new_fleet
 from model.simulate.fleet_clock import serve_fleet
-from model.simulate.log import Served
+from model.simulate.log import Served, closed, new_book
 from model.simulate.sglang.server import AnySettings, SglangSettings
 from model.simulate.sglang.serving import check_sglang, served_by_sglang
 from model.simulate.state import EngineSettings, compiled, new_state
@@ -111,12 +111,12 @@ def served_alone(trace: Trace, settings: AnySettings, costs: StepCosts, is_skipp
         return served_by_sglang(trace, settings, costs, is_skipping)
     flags, requests = compiled(settings), trace.requests()
     if is_plain(trace, settings):
-        fleet = new_fleet(requests, settings.num_blocks, settings.block_size)
-        served: Served = serve_fleet(flags, requests, costs, trace.arrivals(), is_skipping, fleet)
+        fleet = new_fleet(requests, settings.max_num_seqs, settings.num_blocks, settings.block_size)
+        served = closed(serve_fleet(flags, requests, costs, trace.arrivals(), is_skipping, fleet, new_book(len(trace))))
         if not served.preemptions or not settings.enable_prefix_caching:
             return served
-    exact: Served = serve(flags, requests, costs, trace.arrivals(), is_skipping, new_state(settings, len(trace)))
-    return exact
+    engine, book = new_state(settings, len(trace)), new_book(len(trace))
+    return closed(serve(flags, requests, costs, trace.arrivals(), is_skipping, engine, book))
 
 
 def is_plain(trace: Trace, settings: EngineSettings) -> bool:

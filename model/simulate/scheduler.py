@@ -21,18 +21,7 @@ from model.simulate.holding import blocks_for, blocks_found, found_in_queue, giv
 from model.simulate.names import block_name
 from model.simulate.queue import chain_back, chain_front, peek, pop, push_heap
 from model.simulate.speculation import accepted
-from model.simulate.state import (
-    ADMITTED,
-    FINISHED,
-    PREEMPTED,
-    ROWS,
-    RUNNING,
-    SCHEDULED,
-    WAITING,
-    Requests,
-    Settings,
-    State,
-)
+from model.simulate.state import Requests, Settings, State
 
 
 @inner_njit
@@ -47,76 +36,77 @@ def arrive(settings: Settings, requests: Requests, state: State, request: int) -
 @inner_njit
 def schedule(settings: Settings, requests: Requests, state: State, blocks: Blocks) -> None:
     """Decide one step: who computes how many tokens, who is preempted and admitted. Left in `state`."""
-    count = state.counts
-    count[SCHEDULED], count[PREEMPTED], count[ADMITTED], count[FINISHED] = 0, 0, 0, 0
-    alone = count[RUNNING] + count[WAITING] == 1
+    now = state.status[0]
+    now.scheduled, now.preempted, now.admitted, now.finished = 0, 0, 0, 0
+    alone = now.running + now.waiting == 1
     most = settings.threshold if settings.threshold > 0 and not alone else np.int64(1) << 60
     budget = _serve_running(settings, requests, state, blocks, most)
-    if count[PREEMPTED] == 0:
+    if now.preempted == 0:
         _admit(settings, requests, state, blocks, budget, most)
 
 
 @inner_njit
 def finish_step(settings: Settings, requests: Requests, state: State, blocks: Blocks) -> None:
     """The step ran: who has computed all that it knows gets a token, or several; who is done leaves with all blocks."""
-    count = state.counts
-    for place in range(count[SCHEDULED]):
-        request = state.scheduled[place]
-        state.computed[request] += state.tokens[place]
-        drafted = state.computed[request] - requests.prompt[request] - state.outputs[request]
+    now = state.status[0]
+    for place in range(now.scheduled):
+        request = state.lists[place].scheduled
+        seat, prompt = state.seats[request], requests.asked[request].prompt
+        seat.computed += state.lists[place].tokens
+        drafted = seat.computed - prompt - seat.outputs
         if drafted < 0:
             continue
-        right = accepted(settings.drafts, request, state.outputs[request], drafted) if drafted > 0 else 0
-        state.computed[request] -= drafted - right
-        state.drafted[request] = settings.drafts.tokens
-        goal = min(requests.limit[request], settings.model_len - requests.prompt[request])
-        state.outputs[request] = min(state.outputs[request] + 1 + right, goal)
-        if state.outputs[request] == goal:
-            state.finished[count[FINISHED]] = request
-            count[FINISHED] += 1
-    if count[FINISHED] == 0:
+        right = accepted(settings.drafts, request, seat.outputs, drafted) if drafted > 0 else 0
+        seat.computed -= drafted - right
+        seat.drafted = settings.drafts.tokens
+        goal = min(requests.asked[request].limit, settings.model_len - prompt)
+        seat.outputs = min(seat.outputs + 1 + right, goal)
+        if seat.outputs == goal:
+            state.finished[now.finished] = request
+            now.finished += 1
+    if now.finished == 0:
         return
-    for place in range(count[FINISHED]):
-        request = state.finished[place]
+    for request in state.finished[: now.finished]:
         give_up_blocks(settings, state, blocks, request)
-        state.computed[request] = -1
+        state.seats[request].computed = -1
     _drop_finished(state)
 
 
 @inner_njit
 def decode_on(settings: Settings, requests: Requests, state: State, blocks: Blocks, steps: int) -> None:
     """Several steps at once in which every running request decodes and none is done; the blocks must be there."""
-    for place in range(state.counts[RUNNING]):
-        request = state.running[place]
-        reached = state.computed[request] + steps
+    for place in range(state.status[0].running):
+        request = state.lists[place].running
+        seat = state.seats[request]
+        reached = seat.computed + steps
         grow(settings, requests, state, blocks, request, reached, reached)
-        state.computed[request] = reached
-        state.outputs[request] += steps
+        seat.computed = reached
+        seat.outputs += steps
 
 
 @inner_njit
 def _drop_finished(state: State) -> None:
-    kept = 0
-    for place in range(state.counts[RUNNING]):
-        request = state.running[place]
-        if state.computed[request] >= 0:
-            state.running[kept] = request
+    now, lists, kept = state.status[0], state.lists, 0
+    for place in range(now.running):
+        request = lists[place].running
+        if state.seats[request].computed >= 0:
+            lists[kept].running = request
             kept += 1
-    state.counts[RUNNING] = kept
+    now.running = kept
 
 
 @inner_njit
 def _serve_running(settings: Settings, requests: Requests, state: State, blocks: Blocks, most: int) -> int:
     """Tokens for the running requests in order; answers what is left of the budget."""
-    budget = settings.batched_tokens
-    place = 0
-    while place < state.counts[RUNNING] and budget > 0:
-        request = state.running[place]
-        known, computed = requests.prompt[request] + state.outputs[request], state.computed[request]
-        drafted = min(state.drafted[request], settings.model_len - 1 - known) if state.drafted[request] > 0 else 0
+    now, budget, place = state.status[0], settings.batched_tokens, 0
+    while place < now.running and budget > 0:
+        request = state.lists[place].running
+        seat = state.seats[request]
+        known, computed = requests.asked[request].prompt + seat.outputs, seat.computed
+        drafted = min(seat.drafted, settings.model_len - 1 - known) if seat.drafted > 0 else 0
         tokens = min(known + drafted - computed, most, budget)
         room = min(computed + tokens + settings.drafts.ahead, settings.model_len)
-        need = blocks_for(settings, room) - state.held[request]
+        need = blocks_for(settings, room) - seat.held
         fits = True
         while need > blocks.free[0]:
             victim = _victim(settings, requests, state)
@@ -139,11 +129,12 @@ def _serve_running(settings: Settings, requests: Requests, state: State, blocks:
 @inner_njit
 def _victim(settings: Settings, requests: Requests, state: State) -> int:
     """The last running request, or under priorities the worst one, wherever it stands."""
-    worst = state.running[state.counts[RUNNING] - 1]
+    running, asked = state.status[0].running, requests.asked
+    worst = state.lists[running - 1].running
     if settings.is_priority:
-        for place in range(state.counts[RUNNING]):
-            request = state.running[place]
-            if (requests.priority[request], request) > (requests.priority[worst], worst):
+        for place in range(running):
+            request = state.lists[place].running
+            if (asked[request].priority, request) > (asked[worst].priority, worst):
                 worst = request
     return int(worst)
 
@@ -153,25 +144,25 @@ def _preempt(
     settings: Settings, requests: Requests, state: State, blocks: Blocks, victim: int, place: int
 ) -> tuple[int, int]:
     """A running request starts anew later; answers the tokens it had in this step, and 1 if it stood before `place`."""
-    count = state.counts
-    at = count[RUNNING] - 1
-    while state.running[at] != victim:
+    now, lists, seat = state.status[0], state.lists, state.seats[victim]
+    at = now.running - 1
+    while lists[at].running != victim:
         at -= 1
-    for other in range(at, count[RUNNING] - 1):
-        state.running[other] = state.running[other + 1]
-    count[RUNNING] -= 1
+    for other in range(at, now.running - 1):
+        lists[other].running = lists[other + 1].running
+    now.running -= 1
     refund, kept = 0, 0
-    for other in range(count[SCHEDULED]):
-        if state.scheduled[other] == victim:
-            refund = state.tokens[other]
+    for other in range(now.scheduled):
+        if lists[other].scheduled == victim:
+            refund = lists[other].tokens
         else:
-            state.scheduled[kept], state.tokens[kept] = state.scheduled[other], state.tokens[other]
+            lists[kept].scheduled, lists[kept].tokens = lists[other].scheduled, lists[other].tokens
             kept += 1
-    count[SCHEDULED] = kept
+    now.scheduled = kept
     give_up_blocks(settings, state, blocks, victim)
-    state.computed[victim] = state.drafted[victim] = state.brought[victim] = 0
-    state.preempted[count[PREEMPTED]] = victim
-    count[PREEMPTED] += 1
+    seat.computed, seat.drafted, seat.brought = 0, 0, 0
+    lists[now.preempted].preempted = victim
+    now.preempted += 1
     if settings.is_priority:
         push_heap(requests, state, victim)
     else:
@@ -182,12 +173,12 @@ def _preempt(
 @inner_njit
 def _admit(settings: Settings, requests: Requests, state: State, blocks: Blocks, budget: int, most: int) -> None:
     """Waiting requests start while they fit; the first that does not ends it."""
-    count = state.counts
-    while count[WAITING] > 0 and budget > 0 and count[RUNNING] < settings.seqs:
+    now = state.status[0]
+    while now.waiting > 0 and budget > 0 and now.running < settings.seqs:
         request = peek(settings, state)
         hits = blocks_found(settings, requests, state, blocks, request)
-        known = requests.prompt[request] + state.outputs[request]
-        computed = max(hits * settings.block_size, state.brought[request])
+        known = requests.asked[request].prompt + state.seats[request].outputs
+        computed = max(hits * settings.block_size, state.seats[request].brought)
         tokens = min(known - computed, most)
         if not settings.chunks and tokens > budget:
             break
@@ -206,25 +197,23 @@ def _admit(settings: Settings, requests: Requests, state: State, blocks: Blocks,
 @inner_njit
 def _start(settings: Settings, requests: Requests, state: State, blocks: Blocks, request: int, hits: int) -> None:
     """From waiting to running, with the blocks that were found."""
-    count = state.counts
-    count[ROWS] -= 1
-    row = state.free_rows[count[ROWS]]
-    state.row[request] = row
+    now, lists, seat = state.status[0], state.lists, state.seats[request]
+    now.free_rows -= 1
+    seat.row = lists[now.free_rows].free_rows
     for place in range(hits):
         block = find(blocks, block_name(requests, settings.block_size, request, place))
         hold(blocks, block)
-        state.table[row, place] = block
-    state.held[request] = state.filled[request] = hits
-    state.computed[request] = max(hits * settings.block_size, state.brought[request])
-    state.running[count[RUNNING]] = request
-    count[RUNNING] += 1
-    state.admitted[count[ADMITTED]] = request
-    state.hits[count[ADMITTED]] = state.computed[request]
-    count[ADMITTED] += 1
+        state.table[seat.row, place] = block
+    seat.held, seat.filled = hits, hits
+    seat.computed = max(hits * settings.block_size, seat.brought)
+    lists[now.running].running = request
+    now.running += 1
+    lists[now.admitted].admitted, lists[now.admitted].hits = request, seat.computed
+    now.admitted += 1
 
 
 @inner_njit
 def _note(state: State, request: int, tokens: int) -> None:
-    state.scheduled[state.counts[SCHEDULED]] = request
-    state.tokens[state.counts[SCHEDULED]] = tokens
-    state.counts[SCHEDULED] += 1
+    now = state.status[0]
+    state.lists[now.scheduled].scheduled, state.lists[now.scheduled].tokens = request, tokens
+    now.scheduled += 1

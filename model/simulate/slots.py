@@ -1,4 +1,4 @@
-"""Tables from keys to numbers: open addressing over two arrays of a power of two entries."""
+"""Tables from keys to numbers: open addressing over a power of two entries, each a `key` and its `value`."""
 
 from __future__ import annotations
 
@@ -9,36 +9,38 @@ from model.compiled import inner_njit
 
 EMPTY = -1
 """Key and value of a place that holds nothing."""
+Slots = npt.NDArray[np.void]
+_SLOT = np.dtype([("key", np.int64), ("value", np.int64)])
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
-def new_slots(most: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Keys and values of an empty table with room for `most` entries."""
+def new_slots(most: int) -> Slots:
+    """An empty table with room for `most` entries."""
     size = 1 << max(most * 2 - 1, 1).bit_length()
-    return np.full(size, EMPTY, dtype=np.int64), np.full(size, EMPTY, dtype=np.int32)
+    return np.full(size, EMPTY, dtype=_SLOT)
 
 
 @inner_njit
-def slot_of(keys: npt.NDArray[np.int64], key: int) -> int:
+def slot_of(slots: Slots, key: int) -> int:
     """Where `key` stands in the table, or where it would."""
-    last = len(keys) - 1
+    last = len(slots) - 1
     slot = np.int64((np.uint64(key) * _MIX) >> np.uint64(20)) & last
-    while keys[slot] != key and keys[slot] != EMPTY:
+    while slots[slot].key != key and slots[slot].key != EMPTY:
         slot = (slot + 1) & last
     return int(slot)
 
 
 @inner_njit
-def vacate(keys: npt.NDArray[np.int64], values: npt.NDArray[np.int32], slot: int) -> None:
+def vacate(slots: Slots, slot: int) -> None:
     """Empty a slot and move up those behind it that would no longer be found (Knuth, TAOCP 3, algorithm 6.4R)."""
-    last = len(keys) - 1
+    last = len(slots) - 1
     hole, probe = slot, slot
     while True:
         probe = (probe + 1) & last
-        if keys[probe] == EMPTY:
+        if slots[probe].key == EMPTY:
             break
-        home = np.int64((np.uint64(keys[probe]) * _MIX) >> np.uint64(20)) & last
+        home = np.int64((np.uint64(slots[probe].key) * _MIX) >> np.uint64(20)) & last
         if ((probe - home) & last) >= ((probe - hole) & last):
-            keys[hole], values[hole] = keys[probe], values[probe]
+            slots[hole].key, slots[hole].value = slots[probe].key, slots[probe].value
             hole = probe
-    keys[hole], values[hole] = EMPTY, EMPTY
+    slots[hole].key, slots[hole].value = EMPTY, EMPTY

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from model.simulate.blocks import NONE, Blocks, Ints, Ints32, new_blocks
+from model.simulate.blocks import NONE, Blocks, Ints, Records, new_blocks
 from model.simulate.speculation import NO_DRAFTS, Drafts, Speculation
 
 NO_SHARING = 1 << 40
@@ -50,58 +52,60 @@ class Settings(NamedTuple):
     drafts: Drafts
 
 
-class Requests(NamedTuple):
-    """n requests, `n` each: prompt tokens, most tokens to generate, priority (least first).
+_ASKED = np.dtype(
+    [(name, np.int64) for name in ("prompt", "limit", "priority", "shared", "first_chunk", "owner")]
+)  # fmt: skip
 
-    The first `shared[r]` tokens of a prompt are also those of others: chunk c of them is named by
-    `chunks[first_chunk[r] + c]`, which stands for its own `chunk_tokens` tokens and all before them. What follows them,
+
+class Requests(NamedTuple):
+    """n requests. `asked`, n: tokens of the `prompt`, most tokens to generate (`limit`), `priority` (least first).
+
+    The first `shared` tokens of a prompt are also those of others: chunk c of them is named by
+    `chunks[first_chunk + c]`, which stands for its own `chunk_tokens` tokens and all before them. What follows them,
     answers included, it has in common with the requests of the same `owner` (the first turn of its conversation).
     """
 
-    prompt: Ints
-    limit: Ints
-    priority: Ints
-    shared: Ints
-    first_chunk: Ints
+    asked: Records
     chunks: Ints
     chunk_tokens: int
-    owner: Ints
+
+
+_SEAT = np.dtype(
+    [(name, np.int64) for name in ("computed", "outputs", "drafted", "brought", "held", "filled", "row", "next")]
+)
+_LISTS = np.dtype(
+    [(name, np.int64) for name in ("running", "scheduled", "tokens", "preempted", "admitted", "hits", "free_rows")]
+)
+_STATUS = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "running", "waiting", "head", "tail", "scheduled", "preempted", "admitted", "finished", "free_rows",
+        )
+    ]
+)  # fmt: skip
 
 
 class State(NamedTuple):
-    """Where n requests stand; what the last step decided is in the last six columns.
+    """Where n requests stand, and what the last step decided.
 
-    `computed`, `outputs`, `drafted` (tokens for the next step), `brought` (tokens computed elsewhere, to whom a waiting
-    request's first blocks will belong), `held` (blocks), `filled` (blocks that can be found), `row` (of `table`, the
-    blocks held by a running request): n each. `running[:RUNNING]` in order; waiting is a chain
-    of `next_waiting` from HEAD to TAIL, or a heap `heap[:WAITING]` under the priority policy. `scheduled[:SCHEDULED]`
-    with so many `tokens`, `preempted[:PREEMPTED]`, `admitted[:ADMITTED]` with `hits` in tokens,
-    `finished[:FINISHED]`. The lengths stand in `counts`, `free_rows[:ROWS]` are rows of the table that nobody has.
+    `seats`, n: tokens `computed`, `outputs`, `drafted` (for the next step), and `brought` (computed elsewhere, to whom
+    a waiting request's first blocks will belong); blocks `held`, and `filled` (that can be found); the `row` of
+    `table`, which are the blocks that a running request holds; who waits `next` behind it. `status[0]`: how many are
+    `running` and `waiting`, the `head` and `tail` of the chain of who waits (under the priority policy a heap instead,
+    `heap[:waiting]`), and lengths of lists.
+
+    A field of `lists` is a list as long as the field of that name in `status[0]`: who is `running`, in order; who was
+    `scheduled`, with so many `tokens`; `preempted`; `admitted`, with `hits` in tokens; and rows of the table that
+    nobody has, `free_rows`. `finished`: who is done.
     """
 
-    computed: Ints
-    outputs: Ints
-    drafted: Ints
-    brought: Ints
-    held: Ints
-    filled: Ints
-    row: Ints32
-    next_waiting: Ints32
-    heap: Ints32
-    running: Ints32
-    free_rows: Ints32
-    table: Ints32
-    counts: Ints
-    scheduled: Ints32
-    tokens: Ints
-    preempted: Ints32
-    admitted: Ints32
-    hits: Ints
-    finished: Ints32
-
-
-RUNNING, WAITING, HEAD, TAIL, SCHEDULED, PREEMPTED, ADMITTED, FINISHED, ROWS = range(9)
-"""Places in `State.counts`."""
+    seats: Records
+    status: Records
+    lists: Records
+    finished: Ints
+    heap: Ints
+    table: npt.NDArray[np.int32]
 
 
 def compiled(settings: EngineSettings) -> Settings:
@@ -125,23 +129,17 @@ def new_state(settings: EngineSettings, count: int) -> tuple[State, Blocks]:
     """Nothing arrived yet, all blocks free. `count` requests will come."""
     rows = min(settings.max_num_seqs, max(count, 1))
     longest = -(-settings.max_model_len // settings.block_size) if settings.enable_prefix_caching else 1
-    counts = ints(9)
-    counts[HEAD] = counts[TAIL] = NONE
-    counts[ROWS] = rows
-    state = State(
-        ints(count), ints(count), ints(count), ints(count), ints(count), ints(count),
-        np.full(count, NONE, dtype=np.int32), np.full(count, NONE, dtype=np.int32), ints32(count + 1), ints32(rows + 1),
-        np.arange(rows, dtype=np.int32)[::-1].copy(), np.full((rows, longest), NONE, dtype=np.int32), counts,
-        ints32(rows + 1), ints(rows + 1), ints32(rows + 1), ints32(rows + 1), ints(rows + 1), ints32(rows + 1),
-    )  # fmt: skip
-    return state, new_blocks(settings.num_blocks)
+    seats, status, lists = np.zeros(count, dtype=_SEAT), np.zeros(1, dtype=_STATUS), np.zeros(rows + 1, dtype=_LISTS)
+    seats["row"] = seats["next"] = status["head"] = status["tail"] = NONE
+    status["free_rows"], lists["free_rows"][:rows] = rows, np.arange(rows)[::-1]
+    finished, heap = np.zeros(rows + 1, dtype=np.int64), np.zeros(count + 1, dtype=np.int64)
+    table = np.full((rows, longest), NONE, dtype=np.int32)
+    return State(seats, status, lists, finished, heap, table), new_blocks(settings.num_blocks)
 
 
-def ints(n: int) -> Ints:
-    """n zeros."""
-    return np.zeros(n, dtype=np.int64)
-
-
-def ints32(n: int) -> Ints32:
-    """n zeros."""
-    return np.zeros(n, dtype=np.int32)
+def requests_of(columns: Mapping[str, Any], chunks: Ints, chunk_tokens: int) -> Requests:
+    """Requests whose fields are given by name, n each; those that are not are 0."""
+    asked = np.zeros(len(columns["prompt"]), dtype=_ASKED)
+    for name, column in columns.items():
+        asked[name] = column
+    return Requests(asked, chunks, chunk_tokens)

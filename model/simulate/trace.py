@@ -9,7 +9,7 @@ import numpy as np
 from model.simulate.arrivals import Arrivals, alone, in_turn
 from model.simulate.blocks import NONE, Ints
 from model.simulate.costs import Floats
-from model.simulate.state import NO_SHARING, Requests
+from model.simulate.state import NO_SHARING, Requests, requests_of
 
 
 @dataclass(frozen=True)
@@ -67,17 +67,15 @@ class Trace:
 
     def requests(self, priority: Ints | None = None) -> Requests:
         """As the scheduler takes them."""
-        none = np.zeros(len(self), dtype=np.int64)
-        return Requests(
-            self.prompt,
-            self.output,
-            none if priority is None else priority,
-            self.shared,
-            self.first_chunk,
-            self.chunks,
-            self.chunk_tokens,
-            np.arange(len(self)) if self.turns is None else self.turns.owners(),
-        )
+        columns = {
+            "prompt": self.prompt,
+            "limit": self.output,
+            "priority": 0 if priority is None else priority,
+            "shared": self.shared,
+            "first_chunk": self.first_chunk,
+            "owner": np.arange(len(self)) if self.turns is None else self.turns.owners(),
+        }
+        return requests_of(columns, self.chunks, self.chunk_tokens)
 
     def arrivals(self) -> Arrivals:
         """The requests before the first of them arrives."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from model.simulate.speculation import Drafts, accepted
+from model.simulate.speculation import Drafts
 from tests.support.sglang_memory import Memory, OutOfMemoryError, Request
+from tests.support.vllm_rules import accepted
 
 
 @dataclass

@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from model.simulate.speculation import Drafts, accepted
+from model.simulate import speculation
+from model.simulate.speculation import Drafts
+from tests.support.kernels import called
+
+accepted = called(speculation.accepted)
 
 
 @dataclass(eq=False)

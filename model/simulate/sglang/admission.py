@@ -10,7 +10,7 @@ import numpy as np
 
 from model.compiled import inner_njit
 from model.simulate.blocks import NONE
-from model.simulate.sglang.radix import IDLE, ROOT, evict, hold, match, pages_held_by_none
+from model.simulate.sglang.radix import ROOT, evict, hold, match, pages_held_by_none
 from model.simulate.sglang.server import Engine, Flags, Server
 from model.simulate.sglang.waiting import drop_first, order
 from model.simulate.state import Requests
@@ -55,7 +55,7 @@ def allot(flags: Flags, requests: Requests, engine: Engine) -> bool:
     now, seats, size = server.status[0], server.seats, flags.size
     wanted, pages = now.prefills * size if size > 1 else 0, 0
     for place in range(now.prefills):
-        request, tokens = server.prefills[place, 0], server.prefills[place, 1]
+        request, tokens = server.lists[place].prefill, server.lists[place].tokens
         past = seats[request].computed
         wanted += tokens
         pages += _pages(size, past + tokens) - _pages(size, past)
@@ -65,7 +65,7 @@ def allot(flags: Flags, requests: Requests, engine: Engine) -> bool:
         return False
     now.free -= pages
     for place in range(now.prefills):
-        seats[server.prefills[place, 0]].computed += server.prefills[place, 1]
+        seats[server.lists[place].prefill].computed += server.lists[place].tokens
     return True
 
 
@@ -93,7 +93,7 @@ def _outputs(server: Server, request: int) -> int:
 def _room(flags: Flags, engine: Engine) -> int:
     """Tokens that the cache can hold beside what is in use."""
     server, tree = engine
-    return int((server.status[0].free + tree.counts[IDLE]) * flags.size)
+    return int((server.status[0].free + tree.status[0].idle) * flags.size)
 
 
 @inner_njit
@@ -103,7 +103,7 @@ def _go_on(flags: Flags, requests: Requests, engine: Engine) -> None:
     now = server.status[0]
     request = now.partial
     seat = server.seats[request]
-    left = requests.prompt[request] + seat.outputs - seat.computed
+    left = requests.asked[request].prompt + seat.outputs - seat.computed
     most = min(now.rem_chunk, np.int64(_room(flags, engine) - now.promised))
     most = most if most > 0 else now.rem_chunk
     if left > most:
@@ -117,7 +117,7 @@ def _go_on(flags: Flags, requests: Requests, engine: Engine) -> None:
 def _add(flags: Flags, requests: Requests, engine: Engine, request: int) -> int:
     """Let a waiting request in if it fits, in part where the chunk is too small; answers how the batch goes on."""
     server, tree = engine
-    seat, known = server.seats[request], requests.prompt[request] + server.seats[request].outputs
+    seat, known = server.seats[request], requests.asked[request].prompt + server.seats[request].outputs
     if not flags.caches:
         seat.computed = 0
         return int(_add_uncached(flags, requests, engine, request, known))
@@ -157,9 +157,9 @@ def _add_uncached(flags: Flags, requests: Requests, engine: Engine, request: int
     left = room - now.taken - pages
     for place in range(now.planned):
         others = now.planned - place
-        if left - server.plan[place, 0] * others <= others:
+        if left - server.plan[place].left * others <= others:
             return NO_ROOM
-        left += server.plan[place, 1]
+        left += server.plan[place].held
     is_whole = flags.chunk == 0 or known <= now.rem_chunk
     if not is_whole and now.rem_chunk <= 0:
         return ENDS
@@ -173,7 +173,7 @@ def _plan(requests: Requests, server: Server, request: int) -> None:
     now, seats, plan = server.status[0], server.seats, server.plan
     if now.planned != NONE:
         at = 0
-        while at < now.planned - 1 and seats[request].goal - seats[request].outputs > plan[at, 0]:
+        while at < now.planned - 1 and seats[request].goal - seats[request].outputs > plan[at].left:
             at += 1
         _insert_plan(requests, server, request, at, seats[request].outputs)
         return
@@ -185,13 +185,13 @@ def _plan(requests: Requests, server: Server, request: int) -> None:
         _sort_in(requests, server, other, _outputs(server, other))
         other = seats[other].after
     for place in range(now.prefills):
-        _sort_in(requests, server, server.prefills[place, 0], seats[server.prefills[place, 0]].outputs)
+        _sort_in(requests, server, server.lists[place].prefill, seats[server.lists[place].prefill].outputs)
 
 
 @inner_njit
 def _sort_in(requests: Requests, server: Server, request: int, outputs: int) -> None:
     at, left = server.status[0].planned, server.seats[request].goal - outputs
-    while at > 0 and server.plan[at - 1, 0] > left:
+    while at > 0 and server.plan[at - 1].left > left:
         at -= 1
     _insert_plan(requests, server, request, at, outputs)
 
@@ -200,8 +200,8 @@ def _sort_in(requests: Requests, server: Server, request: int, outputs: int) -> 
 def _insert_plan(requests: Requests, server: Server, request: int, at: int, outputs: int) -> None:
     now, plan = server.status[0], server.plan
     for other in range(now.planned, at, -1):
-        plan[other, 0], plan[other, 1] = plan[other - 1, 0], plan[other - 1, 1]
-    plan[at, 0], plan[at, 1] = server.seats[request].goal - outputs, requests.prompt[request] + outputs
+        plan[other].left, plan[other].held = plan[other - 1].left, plan[other - 1].held
+    plan[at].left, plan[at].held = server.seats[request].goal - outputs, requests.asked[request].prompt + outputs
     now.planned += 1
 
 
@@ -209,7 +209,7 @@ def _insert_plan(requests: Requests, server: Server, request: int, at: int, outp
 def _admit(flags: Flags, server: Server, request: int, tokens: int, is_whole: bool) -> None:
     """A request starts with so many tokens; where these are not all, it is the one under way."""
     now, seat = server.status[0], server.seats[request]
-    server.hits[now.prefills] = seat.computed
+    server.lists[now.prefills].hit = seat.computed
     if not is_whole:
         now.partial = request
     _take(flags, server, request, tokens, min(seat.goal, _MOST_PROMISED) if is_whole else 0)
@@ -219,7 +219,7 @@ def _admit(flags: Flags, server: Server, request: int, tokens: int, is_whole: bo
 def _take(flags: Flags, server: Server, request: int, tokens: int, promised: int) -> None:
     """Tokens of a request for the batch, and tokens that it may generate."""
     now = server.status[0]
-    server.prefills[now.prefills, 0], server.prefills[now.prefills, 1] = request, tokens
+    server.lists[now.prefills].prefill, server.lists[now.prefills].tokens = request, tokens
     now.prefills += 1
     pages = _pages(flags.size, tokens) * flags.size
     now.promised += pages + promised

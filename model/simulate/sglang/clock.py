@@ -10,23 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from model.compiled import inner_njit, outer_njit
-from model.simulate.arrivals import Arrivals, answered, next_alone_s, next_in_turn_s, take_in_turn
-from model.simulate.blocks import NONE
+from model.simulate.arrivals import Arrivals, let_come, next_s, take_next
+from model.simulate.blocks import NONE, Ints
 from model.simulate.clock import Stretch
 from model.simulate.costs import StepCosts, attention_s, decode_segment, step_s
-from model.simulate.log import (
-    PEAK,
-    STRETCHES,
-    Book,
-    Served,
-    closed,
-    new_book,
-    steps_before,
-    with_room,
-    write,
-    write_late,
-)
-from model.simulate.sglang.radix import IDLE as IDLE_PAGES
+from model.simulate.log import Book, steps_before, with_room, write, write_late
+from model.simulate.sglang.radix import Tree
 from model.simulate.sglang.running import has_pages, take_pages
 from model.simulate.sglang.scheduler import DECODE, FAILS, IDLE, PREFILL, finish_step, schedule
 from model.simulate.sglang.server import Engine, Flags, Server
@@ -36,28 +25,27 @@ from model.simulate.state import Requests
 
 @outer_njit
 def serve_sglang(
-    flags: Flags, requests: Requests, costs: StepCosts, arrivals: Arrivals, skips: bool, engine: Engine
-) -> Served:
+    flags: Flags, requests: Requests, costs: StepCosts, arrivals: Arrivals, skips: bool, engine: Engine, book: Book
+) -> Book:
     """Serve n requests as they arrive on a fresh engine; what it can never serve stays unanswered."""
-    server, _ = engine
+    server, tree = engine
     status, n = server.status[0], len(arrivals.due)
-    total, book = status.free, new_book(n)
-    came, done, owed, retracted, now, seen, told = 0, 0, 0, 0, 0.0, 0.0, 0.0
+    total, came, done, owed, now, seen, told = status.free, 0, 0, 0, 0.0, 0.0, 0.0
     while done < n:
-        came = _receive(flags, requests, server, arrivals, book, (came, done), seen)
+        came = _receive(flags, requests, server, arrivals, book, came, done, seen)
         kind = schedule(flags, requests, engine)
         if kind == IDLE:  # nobody is in the batch any more, which may let somebody in
             kind = schedule(flags, requests, engine)
-        done += _answer(server, arrivals, owed, now)
-        coming = _next_s(arrivals, came, done)
+        done += _answer(arrivals, server.finished, owed, now)
+        coming = next_s(arrivals, came, done)
         if kind == FAILS or (kind == IDLE and coming == np.inf):
             break
         if kind == IDLE:
             now = seen = max(now, coming)
             owed = 0
             continue
-        retracted += _note_retracted(server, book, told)
-        seconds, used, began = _seconds(flags, costs, server, kind), _used(engine, total), now
+        _note_retracted(server, book, told)
+        seconds, used, began = _seconds(flags, costs, server, kind), total - _unused(server, tree), now
         book = with_room(book, status.fresh + status.prefills)
         now += seconds
         alike = _note_decoded(server, book, kind, now)
@@ -66,15 +54,13 @@ def serve_sglang(
         finish_step(flags, requests, engine, kind)
         _note_finished(server, book, kind, now)
         write(book, now, 1, gap, gap, alike, used)
-        book.counts[PEAK] = max(book.counts[PEAK], used)
         seen, owed = (began, status.finished) if flags.ahead and _is_busy(server) else (now, 0)
-        done += _answer(server, arrivals, status.finished - owed, now)
+        done += _answer(arrivals, server.finished, status.finished - owed, now)
         if skips and kind == DECODE and _goes_on(flags, server):
-            stretch = _plan(flags, costs, server, _next_s(arrivals, came, done), seen, now)
+            stretch = _plan(flags, costs, server, next_s(arrivals, came, done), seen, now)
             now, seen = _take(flags, requests, engine, book, stretch, seen, now)
             told = now
-    served: Served = closed(book, retracted)
-    return served
+    return book
 
 
 @inner_njit
@@ -84,35 +70,26 @@ def _receive(
     server: Server,
     arrivals: Arrivals,
     book: Book,
-    counts: tuple[int, int],
+    came: int,
+    done: int,
     seen: float,
 ) -> int:
-    """Let those wait who arrived until `seen`; of `counts`, who came and who is done, answers the first."""
-    came, done = counts
-    talks, cap = len(arrivals.follower) > 0, arrivals.cap
-    coming = _next_s(arrivals, came, done)
+    """Let those wait who arrived until `seen`, after `came` others; answers how many ever came."""
+    coming = next_s(arrivals, came, done)
     while coming <= seen:
-        request = take_in_turn(arrivals, seen) if talks else came
-        book.arrived[request] = seen if cap > 0 and not talks else arrivals.due[request]
+        request = take_next(arrivals, came, seen)
+        book.times[request].arrived = seen if arrivals.cap > 0 and not arrivals.talks else arrivals.due[request]
         wait(flags, requests, server, request)
         came += 1
-        coming = _next_s(arrivals, came, done)
+        coming = next_s(arrivals, came, done)
     return came
 
 
 @inner_njit
-def _next_s(arrivals: Arrivals, came: int, done: int) -> float:
-    """When the next request arrives."""
-    if len(arrivals.follower) > 0:
-        return float(next_in_turn_s(arrivals))
-    return float(next_alone_s(arrivals.due, arrivals.cap, came, done))
-
-
-@inner_njit
-def _answer(server: Server, arrivals: Arrivals, count: int, now: float) -> int:
+def _answer(arrivals: Arrivals, finished: Ints, count: int, now: float) -> int:
     """So many of those who are done have their answers, and may send more requests; answers how many."""
-    if len(arrivals.follower) > 0:
-        answered(arrivals, server.finished, count, now)
+    if arrivals.talks:
+        let_come(arrivals, 0, finished[:count], now)
     return count
 
 
@@ -124,10 +101,9 @@ def _is_busy(server: Server) -> bool:
 
 
 @inner_njit
-def _used(engine: Engine, total: int) -> int:
-    """Pages that requests hold."""
-    server, tree = engine
-    return int(total - server.status[0].free - tree.counts[IDLE_PAGES])
+def _unused(server: Server, tree: Tree) -> int:
+    """Pages that no request holds."""
+    return int(server.status[0].free + tree.status[0].idle)
 
 
 @inner_njit
@@ -142,10 +118,10 @@ def _seconds(flags: Flags, costs: StepCosts, server: Server, kind: int) -> float
         tokens, sequences, mean = decodes, decodes, (now.cached + decodes) / decodes
     if kind != DECODE:
         for place in range(now.prefills):
-            count = server.prefills[place, 1]
+            count = server.lists[place].tokens
             tokens += count
             squares += float(count) * count
-            past += server.seats[server.prefills[place, 0]].computed - count
+            past += server.seats[server.lists[place].prefill].computed - count
         sequences += now.prefills
     return float(step_s(costs, tokens, sequences, np.sqrt(squares), past, float(decodes), mean))
 
@@ -162,12 +138,12 @@ def _verifying_s(flags: Flags, costs: StepCosts, server: Server) -> float:
 
 
 @inner_njit
-def _note_retracted(server: Server, book: Book, told: float) -> int:
+def _note_retracted(server: Server, book: Book, told: float) -> None:
     """Those sent back got their latest token in the latest decode step, unless they began after it."""
-    count = server.status[0].retracted
-    for request in server.retracted[:count]:
-        book.token_s[request] = max(book.token_s[request], told)
-    return int(count)
+    for place in range(server.status[0].retracted):
+        times = book.times[server.lists[place].retracted]
+        times.token_s = max(times.token_s, told)
+    book.tally[0].preemptions += server.status[0].retracted
 
 
 @inner_njit
@@ -176,9 +152,10 @@ def _note_decoded(server: Server, book: Book, kind: int, now: float) -> int:
     if kind == PREFILL:
         return 0
     status, alike = server.status[0], server.status[0].running
-    for request in server.fresh[: status.fresh]:
+    for place in range(status.fresh):
+        request = server.lists[place].fresh
         if server.seats[request].entered != NONE:
-            write_late(book, now - book.token_s[request])
+            write_late(book, now - book.times[request].token_s)
             alike -= 1
     status.fresh = 0
     return int(alike)
@@ -187,22 +164,23 @@ def _note_decoded(server: Server, book: Book, kind: int, now: float) -> int:
 @inner_njit
 def _note_finished(server: Server, book: Book, kind: int, now: float) -> None:
     """Write down who is done, and the tokens that the prompts yielded."""
-    status, seats = server.status[0], server.seats
+    status = server.status[0]
     for request in server.finished[: status.finished]:
-        book.last_s[request] = now
+        book.times[request].last_s = now
     if kind == DECODE:
         return
     for place in range(status.prefills):
-        request = server.prefills[place, 0]
+        request = server.lists[place].prefill
         if request == status.partial:
             continue
-        if seats[request].outputs == 1:
-            book.first_s[request] = now
+        seat, times = server.seats[request], book.times[request]
+        if seat.outputs == 1:
+            times.first_s = now
         else:
-            write_late(book, now - book.token_s[request])
-        book.token_s[request] = now
-        if seats[request].entered != NONE:
-            server.fresh[status.fresh] = request
+            write_late(book, now - times.token_s)
+        times.token_s = now
+        if seat.entered != NONE:
+            server.lists[status.fresh].fresh = request
             status.fresh += 1
 
 
@@ -237,15 +215,15 @@ def _take(
     flags: Flags, requests: Requests, engine: Engine, book: Book, stretch: Stretch, seen: float, now: float
 ) -> tuple[float, float]:
     """Take the steps of a stretch while pages last; answers when they end, and until when arrivals were seen."""
-    before = _used(engine, 0)
+    server, tree = engine
+    before = _unused(server, tree)
     taken = _decode_on(flags, requests, engine, stretch.steps)
     if taken == 0:
         return now, seen
     last = stretch.first + stretch.slope * (taken - 1)
     now += 0.5 * taken * (stretch.first + last)
-    used = book.stretches[book.counts[STRETCHES] - 1, 5] + _used(engine, 0) - before
-    book.counts[PEAK] = max(book.counts[PEAK], np.int64(used))
-    write(book, now, taken, stretch.first, last, stretch.decodes, used)
+    used = book.stretches[book.tally[0].stretches - 1].used + before - _unused(server, tree)
+    write(book, now, taken, stretch.first, last, stretch.decodes, np.int64(used))
     return now, now - last if flags.ahead else now
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from model.simulate.sglang.radix import IDLE as IDLE_PAGES
+from model.compiled import outer_njit
 from model.simulate.sglang.scheduler import FAILS, IDLE, MIXED, PREFILL, finish_step, schedule
-from model.simulate.sglang.server import Engine, SglangSettings, compiled_flags, new_engine
+from model.simulate.sglang.server import Engine, Flags, Server, SglangSettings, compiled_flags, new_engine
 from model.simulate.sglang.waiting import wait
 from model.simulate.speculation import speculation_of
 from model.simulate.state import Requests
@@ -48,17 +48,17 @@ def steps_of(
     done, idle = 0, 0
     while done < len(arrivals):
         for request in [each for each in to_come if arrivals[each] <= len(steps)]:
-            wait(flags, requests, engine[0], request)
+            _wait(flags, requests, engine[0], request)
             to_come.remove(request)
         partial = int(engine[0].status[0]["partial"])
-        kind = schedule(flags, requests, engine)
+        kind = _schedule(flags, requests, engine)
         if kind == FAILS:
             raise InputError.at(f"step {len(steps) + 1}", "SGLang runs out of memory and ends", "a larger cache")
         step = _decided(engine, kind, partial, 1 + flags.drafts.tokens)
         for request, hit in zip(step["admitted"][::2], step["admitted"][1::2], strict=True):
             cached.setdefault(str(request), hit)
         if kind != IDLE:
-            finish_step(flags, requests, engine, kind)
+            _finish_step(flags, requests, engine, kind)
             step["finished"] = engine[0].finished[: engine[0].status[0]["finished"]].tolist()
             done += len(step["finished"])
         steps.append(step)
@@ -68,25 +68,38 @@ def steps_of(
     return steps, cached
 
 
+@outer_njit
+def _wait(flags: Flags, requests: Requests, server: Server, request: int) -> None:
+    wait(flags, requests, server, request)
+
+
+@outer_njit
+def _schedule(flags: Flags, requests: Requests, engine: Engine) -> int:
+    return int(schedule(flags, requests, engine))
+
+
+@outer_njit
+def _finish_step(flags: Flags, requests: Requests, engine: Engine, kind: int) -> None:
+    finish_step(flags, requests, engine, kind)
+
+
 def _decided(engine: Engine, kind: int, partial: int, per_decode: int) -> dict[str, Any]:
     server, tree = engine
     now = server.status[0]
-    prompts = server.prefills[: now["prefills"]].tolist() if kind in {PREFILL, MIXED} else []
-    hits = server.hits[: now["prefills"]].tolist()
+    prompts = server.lists[["prefill", "tokens", "hit"]][: now["prefills"]].tolist() if kind in {PREFILL, MIXED} else []
     decoding = _decoding(engine) if kind not in {PREFILL, IDLE} else []
     return {
-        "scheduled": [each for pair in [*prompts, *([request, per_decode] for request in decoding)] for each in pair],
-        "preempted": server.retracted[: now["retracted"]].tolist(),
-        "admitted": [
+        "scheduled": [
             each
-            for (request, _), hit in zip(prompts, hits, strict=False)
-            if request != partial
-            for each in (request, hit)
+            for pair in [*(prompt[:2] for prompt in prompts), *([request, per_decode] for request in decoding)]
+            for each in pair
         ],
+        "preempted": server.lists["retracted"][: now["retracted"]].tolist(),
+        "admitted": [each for request, _, hit in prompts if request != partial for each in (request, hit)],
         "running": int(now["running"]) + len(prompts),
         "waiting": int(now["tail"] - now["head"]),
         "free_blocks": int(now["free"]),
-        "cached_blocks": int(tree.counts[IDLE_PAGES]),
+        "cached_blocks": int(tree.status[0]["idle"]),
         "finished": [],
     }
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from model.compiled import inner_njit
-from model.simulate.blocks import NONE, Ints, Ints32
+from model.simulate.blocks import NONE, Records
 from model.simulate.names import block_name, blocks_alike
-from model.simulate.slots import new_slots, slot_of, vacate
+from model.simulate.slots import Slots, new_slots, slot_of, vacate
 from model.simulate.state import Requests
 
 ROOT = 0
@@ -25,35 +24,31 @@ _NODE = np.dtype(
         ("users", np.int64), ("is_ranked", np.int64), ("touched", np.int64),
     ]
 )  # fmt: skip
+_LISTS = np.dtype([(name, np.int64) for name in ("touched", "node", "spare")])
+_STATUS = np.dtype([(name, np.int64) for name in ("clock", "idle", "ranked", "spare", "used")])
 
 
 class Tree(NamedTuple):
-    """`nodes` by number, `slot_key` and `slot_node` from names to them.
+    """`nodes` by number, `slots` from names to them.
 
-    `heap`: pairs of a time and a node that could be evicted then, the earliest first; a node that was touched since
-    moves back when it comes up. `spare`: numbers that were given back. `counts`: the scalars named below.
+    `lists[:ranked]`: a heap of when a node was `touched` and the `node`, which could be evicted then, the earliest
+    first; one that was touched since moves back when it comes up. `lists[:spare].spare`: numbers that were given back.
+    `status[0]`: the time, `clock`; pages that nobody holds, `idle`; lengths of both lists; node numbers ever `used`.
     """
 
-    nodes: npt.NDArray[np.void]
-    slot_key: Ints
-    slot_node: Ints32
-    heap: Ints
-    spare: Ints
-    counts: Ints
-
-
-CLOCK, IDLE, HEAP, SPARE, NODES = range(5)
-"""Places in `Tree.counts`: the time, pages that nobody holds, lengths of `heap` and `spare`, node numbers ever used."""
+    nodes: Records
+    slots: Slots
+    lists: Records
+    status: Records
 
 
 def new_tree(pages: int) -> Tree:
     """A root, which is never evicted, and room for so many pages."""
     nodes = np.zeros(pages + 2, dtype=_NODE)
     nodes["users"][ROOT] = 1
-    counts = np.zeros(5, dtype=np.int64)
-    counts[NODES] = 1
-    heap, spare = np.zeros((pages + 2, 2), dtype=np.int64), np.zeros(pages + 2, dtype=np.int64)
-    return Tree(nodes, *new_slots(pages + 1), heap, spare, counts)
+    status = np.zeros(1, dtype=_STATUS)
+    status["used"] = 1
+    return Tree(nodes, new_slots(pages + 1), np.zeros(pages + 2, dtype=_LISTS), status)
 
 
 @inner_njit
@@ -62,14 +57,14 @@ def match(tree: Tree, requests: Requests, size: int, request: int, pages: int) -
 
     All nodes on the way are touched; one that matches in part is split.
     """
-    nodes, counts = tree.nodes, tree.counts
-    counts[CLOCK] += 2
+    nodes, now = tree.nodes, tree.status[0]
+    now.clock += 2
     node, at = ROOT, 0
     while at < pages:
-        child = tree.slot_node[slot_of(tree.slot_key, block_name(requests, size, request, at))]
+        child = tree.slots[slot_of(tree.slots, block_name(requests, size, request, at))].value
         if child == NONE:
             break
-        nodes[child].touched = counts[CLOCK] - 1
+        nodes[child].touched = now.clock - 1
         node, end = child, nodes[child].end
         at = blocks_alike(requests, size, nodes[child].owner, request, at, min(end, pages))
         if at < end:
@@ -87,7 +82,7 @@ def insert(tree: Tree, requests: Requests, size: int, request: int, pages: int) 
     leaf = _new_node(tree, node, request, found, pages)
     _name(tree, requests, size, leaf)
     tree.nodes[node].children += 1
-    tree.counts[IDLE] += pages - found
+    tree.status[0].idle += pages - found
     _rank(tree, leaf)
     return leaf, found
 
@@ -95,9 +90,10 @@ def insert(tree: Tree, requests: Requests, size: int, request: int, pages: int) 
 @inner_njit
 def touch(tree: Tree, node: int) -> None:
     """A node and all above it were looked at."""
-    tree.counts[CLOCK] += 2
+    now = tree.status[0]
+    now.clock += 2
     while node != ROOT:
-        tree.nodes[node].touched = tree.counts[CLOCK]
+        tree.nodes[node].touched = now.clock
         node = tree.nodes[node].parent
 
 
@@ -107,7 +103,7 @@ def hold(tree: Tree, node: int) -> None:
     nodes = tree.nodes
     while node != ROOT:
         if nodes[node].users == 0:
-            tree.counts[IDLE] -= nodes[node].end - nodes[node].first
+            tree.status[0].idle -= nodes[node].end - nodes[node].first
         nodes[node].users += 1
         node = nodes[node].parent
 
@@ -119,7 +115,7 @@ def let_go(tree: Tree, node: int) -> None:
     while node != ROOT:
         nodes[node].users -= 1
         if nodes[node].users == 0:
-            tree.counts[IDLE] += nodes[node].end - nodes[node].first
+            tree.status[0].idle += nodes[node].end - nodes[node].first
             _rank(tree, node)
         node = nodes[node].parent
 
@@ -139,7 +135,7 @@ def pages_held_by_none(tree: Tree, node: int) -> int:
 def evict(tree: Tree, requests: Requests, size: int, tokens: int) -> int:
     """Give up whole leaves that nobody holds until they are `tokens`, or none is left; answers their pages."""
     nodes, pages = tree.nodes, 0
-    while pages * size < tokens and tree.counts[HEAP] > 0:
+    while pages * size < tokens and tree.status[0].ranked > 0:
         touched, node = _pop(tree)
         if nodes[node].users > 0 or nodes[node].children > 0:
             continue
@@ -148,12 +144,12 @@ def evict(tree: Tree, requests: Requests, size: int, tokens: int) -> int:
             continue
         held = nodes[node].end - nodes[node].first
         pages += held
-        tree.counts[IDLE] -= held
+        tree.status[0].idle -= held
         name = block_name(requests, size, nodes[node].owner, nodes[node].first)
-        vacate(tree.slot_key, tree.slot_node, slot_of(tree.slot_key, name))
+        vacate(tree.slots, slot_of(tree.slots, name))
         parent = nodes[node].parent
-        tree.spare[tree.counts[SPARE]] = node
-        tree.counts[SPARE] += 1
+        tree.lists[tree.status[0].spare].spare = node
+        tree.status[0].spare += 1
         nodes[parent].children -= 1
         _rank(tree, parent)
     return pages
@@ -161,16 +157,16 @@ def evict(tree: Tree, requests: Requests, size: int, tokens: int) -> int:
 
 @inner_njit
 def _new_node(tree: Tree, parent: int, owner: int, first: int, end: int) -> int:
-    counts = tree.counts
-    if counts[SPARE] > 0:
-        counts[SPARE] -= 1
-        node = np.int64(tree.spare[counts[SPARE]])
+    now = tree.status[0]
+    if now.spare > 0:
+        now.spare -= 1
+        node = tree.lists[now.spare].spare
     else:
-        node = counts[NODES]
-        counts[NODES] += 1
+        node = now.used
+        now.used += 1
     made = tree.nodes[node]
     made.parent, made.owner, made.first, made.end = parent, owner, first, end
-    made.children, made.users, made.touched = 0, 0, counts[CLOCK]
+    made.children, made.users, made.touched = 0, 0, now.clock
     return int(node)
 
 
@@ -178,8 +174,8 @@ def _new_node(tree: Tree, parent: int, owner: int, first: int, end: int) -> int:
 def _name(tree: Tree, requests: Requests, size: int, node: int) -> None:
     """Let the name of a node's first page find it."""
     key = block_name(requests, size, tree.nodes[node].owner, tree.nodes[node].first)
-    slot = slot_of(tree.slot_key, key)
-    tree.slot_key[slot], tree.slot_node[slot] = key, node
+    slot = slot_of(tree.slots, key)
+    tree.slots[slot].key, tree.slots[slot].value = key, node
 
 
 @inner_njit
@@ -197,34 +193,34 @@ def _split(tree: Tree, requests: Requests, size: int, node: int, at: int) -> int
 @inner_njit
 def _rank(tree: Tree, node: int) -> None:
     """A leaf that nobody holds can be evicted when its turn comes."""
-    nodes, heap, counts = tree.nodes, tree.heap, tree.counts
-    if nodes[node].users > 0 or nodes[node].children > 0 or nodes[node].is_ranked:
+    own, heap, now = tree.nodes[node], tree.lists, tree.status[0]
+    if own.users > 0 or own.children > 0 or own.is_ranked:
         return
-    nodes[node].is_ranked = 1
-    touched, place = nodes[node].touched, counts[HEAP]
-    counts[HEAP] += 1
-    while place > 0 and heap[(place - 1) >> 1, 0] > touched:
+    own.is_ranked = 1
+    place = now.ranked
+    now.ranked += 1
+    while place > 0 and heap[(place - 1) >> 1].touched > own.touched:
         parent = (place - 1) >> 1
-        heap[place, 0], heap[place, 1] = heap[parent, 0], heap[parent, 1]
+        heap[place].touched, heap[place].node = heap[parent].touched, heap[parent].node
         place = parent
-    heap[place, 0], heap[place, 1] = touched, node
+    heap[place].touched, heap[place].node = own.touched, node
 
 
 @inner_njit
 def _pop(tree: Tree) -> tuple[int, int]:
-    heap, counts = tree.heap, tree.counts
-    first, node = heap[0, 0], heap[0, 1]
+    heap, now = tree.lists, tree.status[0]
+    first, node = heap[0].touched, heap[0].node
     tree.nodes[node].is_ranked = 0
-    counts[HEAP] -= 1
-    size = counts[HEAP]
-    touched, moved, place = heap[size, 0], heap[size, 1], 0
+    now.ranked -= 1
+    size = now.ranked
+    touched, moved, place = heap[size].touched, heap[size].node, 0
     while 2 * place + 1 < size:
         child = 2 * place + 1
-        if child + 1 < size and heap[child + 1, 0] < heap[child, 0]:
+        if child + 1 < size and heap[child + 1].touched < heap[child].touched:
             child += 1
-        if touched <= heap[child, 0]:
+        if touched <= heap[child].touched:
             break
-        heap[place, 0], heap[place, 1] = heap[child, 0], heap[child, 1]
+        heap[place].touched, heap[place].node = heap[child].touched, heap[child].node
         place = child
-    heap[place, 0], heap[place, 1] = touched, moved
+    heap[place].touched, heap[place].node = touched, moved
     return first, node

@@ -196,7 +196,7 @@ def retract(flags: Flags, requests: Requests, engine: Engine) -> bool:
         leave(flags, server, request)
         give_back(flags, requests, engine, request, False)
         wait(flags, requests, server, request)
-        server.retracted[now.retracted] = request
+        server.lists[now.retracted].retracted = request
         now.retracted += 1
         if now.free * flags.size < left * _RETRACT_STEPS:
             now.free += evict(tree, requests, flags.size, left * _RETRACT_STEPS)
@@ -215,7 +215,7 @@ def _by_progress(flags: Flags, requests: Requests, server: Server) -> Ints:
     request = seats[anchor].after
     for place in range(now.running):
         outputs, at = seats[request].outputs + now.steps - seats[request].entered, place
-        key = requests.prompt[request] - (outputs << 32) if flags.drafts.tokens == 0 else 0
+        key = requests.asked[request].prompt - (outputs << 32) if flags.drafts.tokens == 0 else 0
         while at > 0 and keys[at - 1] > key:
             order[at], keys[at] = order[at - 1], keys[at - 1]
             at -= 1

@@ -51,7 +51,7 @@ def finish_step(flags: Flags, requests: Requests, engine: Engine, kind: int) -> 
         now.gone += now.finished
         return
     for place in range(now.prefills):
-        request = server.prefills[place, 0]
+        request = server.lists[place].prefill
         if request != now.partial:
             _finish_prompt(flags, requests, engine, request)
     ended = now.finished
@@ -97,6 +97,6 @@ def _join(flags: Flags, server: Server, is_first: bool) -> None:
     """Those of the prefill batch that go on decode from now on, before those who decoded along with it."""
     now, seats, count = server.status[0], server.seats, server.status[0].prefills
     for place in range(count):
-        request = server.prefills[count - 1 - place if is_first else place, 0]
+        request = server.lists[count - 1 - place if is_first else place].prefill
         if request != now.partial and seats[request].outputs < seats[request].goal:
             join(flags, server, request, is_first)

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from model.simulate.blocks import NONE, Ints
+from model.simulate.blocks import NONE, Ints, Records
 from model.simulate.sglang.radix import Tree, new_tree
 from model.simulate.speculation import NO_DRAFTS, Drafts, Speculation
 from model.simulate.state import EngineSettings, Requests
@@ -98,17 +97,19 @@ _STATUS = np.dtype(
         ("promised", np.float64), ("planned", np.int64), ("fresh", np.int64),
     ]
 )  # fmt: skip
+_LISTS = np.dtype([(name, np.int64) for name in ("prefill", "tokens", "hit", "retracted", "fresh")])
+_PLANNED = np.dtype([("left", np.int64), ("held", np.int64)])
 
 
 class Server(NamedTuple):
-    """n requests, of which at most m run at once. What the last step decided stands in the last four arrays.
+    """n requests, of which at most m run at once. What the last step decided stands in the last two arrays.
 
     `seats`, n + 1: tokens generated and computed when the request `entered` decoding (NONE: it does not decode), its
     `goal` of tokens to generate, `rank` among the running, pages `kept` in the tree and its `node` there; `before` and
     `after` form a ring of the running in order, with seat n as its anchor, `sooner` and `later` the chain of one
     bucket. `bucket[g mod w]`: who is done after g decode steps. `classes[q]`: how many of the running need a page in
     the steps with (q + g) mod page = 0. `waiting[head:tail]`: who waits, in order, the first `sorted` of them by the
-    policy. `plan`: pairs (tokens to come, tokens held) of who decodes, by the former.
+    policy. `plan`: tokens `left` to come and tokens `held` of who decodes, by the former.
 
     `status[0]`: `free` pages; the new token `ratio`; whether the batch `is_full`; the request whose prompt is computed
     in parts, `partial`; decode `steps` so far; how many are `running`, with so many tokens `cached`; how many are
@@ -116,21 +117,18 @@ class Server(NamedTuple):
     what is left to a prefill batch in tokens (`rem_input`, `rem_chunk`), its tokens so far (`taken`) and those that it
     and the running are promised (`promised`).
 
-    `prefills`: the prefill batch, pairs (request, tokens). `hits`: tokens that it found in the cache. `retracted`,
-    `finished`, and `fresh` (who began to decode and has not yet done so): requests.
+    `lists`: of the prefill batch each request, `prefill`, its `tokens`, and those that were a `hit` in the cache; who
+    is `retracted`, and `fresh` (who began to decode and has not yet done so). `finished`: who is done.
     """
 
-    seats: npt.NDArray[np.void]
-    status: npt.NDArray[np.void]
+    seats: Records
+    status: Records
     bucket: Ints
     classes: Ints
     waiting: Ints
-    plan: Ints
-    prefills: Ints
-    hits: Ints
-    retracted: Ints
+    plan: Records
+    lists: Records
     finished: Ints
-    fresh: Ints
 
 
 Engine = tuple[Server, Tree]
@@ -160,7 +158,7 @@ def compiled_flags(settings: SglangSettings) -> Flags:
 
 def new_engine(settings: SglangSettings, requests: Requests) -> Engine:
     """All pages free, nobody there yet."""
-    n, most = len(requests.prompt), settings.max_num_seqs + 1
+    n, most = len(requests.asked), settings.max_num_seqs + 1
     seats = np.zeros(n + 1, dtype=_SEAT)
     seats["entered"] = NONE
     seats["before"][n] = seats["after"][n] = n
@@ -168,11 +166,10 @@ def new_engine(settings: SglangSettings, requests: Requests) -> Engine:
     status["free"] = settings.num_blocks
     status["ratio"] = compiled_flags(settings).first_ratio
     status["partial"] = NONE
-    buckets = 1 << (int(requests.limit.max(initial=1)) + 1).bit_length()
+    buckets = 1 << (int(requests.asked["limit"].max(initial=1)) + 1).bit_length()
     server = Server(
         seats, status, np.full(buckets, NONE, dtype=np.int64), np.zeros(settings.block_size, dtype=np.int64),
-        np.zeros(2 * n + 2, dtype=np.int64), np.zeros((2 * most, 2), dtype=np.int64),
-        np.zeros((most, 2), dtype=np.int64), np.zeros(most, dtype=np.int64),
-        np.zeros(most, dtype=np.int64), np.zeros(most, dtype=np.int64), np.zeros(most, dtype=np.int64),
+        np.zeros(2 * n + 2, dtype=np.int64), np.zeros(2 * most, dtype=_PLANNED), np.zeros(most, dtype=_LISTS),
+        np.zeros(most, dtype=np.int64),
     )  # fmt: skip
     return server, new_tree(settings.num_blocks if settings.enable_prefix_caching else 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from model.simulate.costs import StepCosts
-from model.simulate.log import Served
+from model.simulate.log import Served, closed, new_book
 from model.simulate.names import with_whole_names
 from model.simulate.sglang.clock import serve_sglang
 from model.simulate.sglang.server import SglangSettings, compiled_flags, new_engine
@@ -43,7 +43,8 @@ def served_by_sglang(trace: Trace, settings: SglangSettings, costs: StepCosts, i
     drafted = settings.speculation.tokens if settings.speculation else 0
     table = _reaching(costs, max(most, settings.max_num_seqs * (1 + drafted)))
     flags, engine = compiled_flags(settings), new_engine(settings, requests)
-    served: Served = serve_sglang(flags, requests, table, trace.arrivals(), is_skipping, engine)
+    book = new_book(len(trace))
+    served = closed(serve_sglang(flags, requests, table, trace.arrivals(), is_skipping, engine, book))
     stuck = np.flatnonzero(np.isnan(served.last_s))
     if len(stuck):
         what = "SGLang runs out of KV cache, or lets it wait for ever"

@@ -25,7 +25,7 @@ _LAST = np.int64(1) << 60
 def wait(flags: Flags, requests: Requests, server: Server, request: int) -> None:
     """A request comes, or comes back."""
     now, waiting = server.status[0], server.waiting
-    server.seats[request].goal = min(requests.limit[request], flags.model_len - requests.prompt[request])
+    server.seats[request].goal = min(requests.asked[request].limit, flags.model_len - requests.asked[request].prompt)
     if now.tail == len(waiting):
         count = now.tail - now.head
         for place in range(count):
@@ -79,7 +79,7 @@ def _by_prefix(flags: Flags, requests: Requests, server: Server, tree: Tree) -> 
     keys, names, named = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64), 0
     for place in range(count):
         request = waiting[now.head + place]
-        known = requests.prompt[request] + server.seats[request].outputs
+        known = requests.asked[request].prompt + server.seats[request].outputs
         found = match(tree, requests, flags.size, request, known // flags.size)[1] * flags.size
         keys[place] = -found
         if found <= _SHORT:

@@ -6,7 +6,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.simulate.blocks import NONE, fill, find, hold, new_blocks, release, take
+from model.simulate import blocks
+from model.simulate.blocks import NONE, new_blocks
+from tests.support.kernels import called
+
+take, hold, release, fill, find = map(called, (blocks.take, blocks.hold, blocks.release, blocks.fill, blocks.find))
 
 
 class PlainBlocks:

@@ -11,7 +11,7 @@ from model.simulate.blocks import NONE
 from model.simulate.clock import serve
 from model.simulate.fleet import new_fleet
 from model.simulate.fleet_clock import serve_fleet
-from model.simulate.log import Served
+from model.simulate.log import Served, closed, new_book
 from model.simulate.run import simulate, summary
 from model.simulate.state import EngineSettings, compiled, new_state
 from model.simulate.trace import Trace, unshared
@@ -23,16 +23,16 @@ from perfdb.records import Arrival, Workload
 def exact(case: Case, skips: bool) -> Served:
     flags, engine = case.settings, new_state(case.settings, len(case.trace))
     table = costs(flags.max_num_batched_tokens, flags.max_num_seqs)
-    served: Served = serve(compiled(flags), case.trace.requests(), table, case.trace.arrivals(), skips, engine)
-    return served
+    requests, arrivals, book = case.trace.requests(), case.trace.arrivals(), new_book(len(case.trace))
+    return closed(serve(compiled(flags), requests, table, arrivals, skips, engine, book))
 
 
 def fleet(case: Case, skips: bool) -> Served:
     flags, requests = case.settings, case.trace.requests()
     table = costs(flags.max_num_batched_tokens, flags.max_num_seqs)
-    ready = new_fleet(requests, flags.num_blocks, flags.block_size)
-    served: Served = serve_fleet(compiled(flags), requests, table, case.trace.arrivals(), skips, ready)
-    return served
+    ready = new_fleet(requests, flags.max_num_seqs, flags.num_blocks, flags.block_size)
+    book = new_book(len(case.trace))
+    return closed(serve_fleet(compiled(flags), requests, table, case.trace.arrivals(), skips, ready, book))
 
 
 @settings(max_examples=120, deadline=None)

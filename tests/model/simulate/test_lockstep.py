@@ -10,15 +10,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from simulated import Case, cases, costs, same
 
-from model.simulate.lockstep_clock import LockstepCosts, captured, lockstep_s, serve_together
-from model.simulate.log import Served
+from model.simulate import lockstep_clock
+from model.simulate.lockstep_clock import LockstepCosts, serve_together
+from model.simulate.log import Served, closed, new_book
 from model.simulate.ranks import new_ranks
 from model.simulate.replicas import Replicas, simulate_replicas
 from model.simulate.routing import new_desk
 from model.simulate.run import simulate
 from model.simulate.state import EngineSettings, compiled
 from model.simulate.trace import unshared
+from tests.support.kernels import called
 
+captured, lockstep_s = called(lockstep_clock.captured), called(lockstep_clock.lockstep_s)
 ENGINE = EngineSettings(120, 20, 4, 200, 200, enable_prefix_caching=False)
 
 
@@ -34,8 +37,8 @@ def table(flags: EngineSettings, graph: int = 32, expert_s: float = 1e-5) -> Loc
 def served(case: Case, count: int, cost: LockstepCosts, skips: bool = True, by_load: bool = True) -> Served:
     trace, flags = case.trace, case.settings
     ranks, desk = new_ranks(flags, len(trace), count), new_desk(count, by_load)
-    found: Served = serve_together(compiled(flags), trace.requests(), cost, trace.arrivals(), skips, ranks, desk)
-    return found
+    requests, arrivals, book = trace.requests(), trace.arrivals(), new_book(len(trace))
+    return closed(serve_together(compiled(flags), requests, cost, arrivals, skips, ranks, desk, book))
 
 
 def shape(prompt: int = 0, decodes: int = 0, cached: int = 0) -> list[float]:

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from simulated import Case, all_answered_in_order, cases, costs, same
 
-from model.simulate.log import Served
+from model.simulate.log import Served, closed, new_book
 from model.simulate.pipeline_clock import PipelineCosts, new_pipe, serve_pipeline
 from model.simulate.replicas import Replicas, simulate_replicas
 from model.simulate.run import simulate
@@ -25,8 +25,8 @@ def piped(case: Case, stages: int) -> Served:
     trace, flags = case.trace, case.settings
     cost = PipelineCosts(costs(flags.max_num_batched_tokens, flags.max_num_seqs), stages)
     engine, pipe = new_state(flags, len(trace)), new_pipe(stages, flags.max_num_seqs, len(trace))
-    served: Served = serve_pipeline(compiled(flags), trace.requests(), cost, trace.arrivals(), engine, pipe)
-    return served
+    book = new_book(len(trace))
+    return closed(serve_pipeline(compiled(flags), trace.requests(), cost, trace.arrivals(), engine, pipe, book))
 
 
 @settings(max_examples=60, deadline=None)

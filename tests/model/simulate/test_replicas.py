@@ -10,16 +10,20 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from simulated import Case, all_answered_in_order, cases, costs, same
 
+from model.simulate import routing
 from model.simulate.blocks import NONE
 from model.simulate.costs import StepCosts
-from model.simulate.log import Served
+from model.simulate.log import Served, closed, new_book
 from model.simulate.ranks import new_ranks
 from model.simulate.replicas import Replicas, simulate_replicas
 from model.simulate.replicas_clock import new_watch, serve_apart
-from model.simulate.routing import PUBLISHED_S, UNCHANGED_S, new_desk, report, route
+from model.simulate.routing import PUBLISHED_S, UNCHANGED_S, new_desk
 from model.simulate.run import simulate, summary
 from model.simulate.state import EngineSettings, compiled
 from model.simulate.trace import Trace, Turns, unshared
+from tests.support.kernels import called
+
+report, route = called(routing.report), called(routing.route)
 
 ENGINE = EngineSettings(120, 20, 4, 200, 200, enable_prefix_caching=False)
 COSTS = costs(120, 20)
@@ -29,9 +33,9 @@ def apart(case: Case, count: int, by_load: bool = False, skips: bool = True) -> 
     """Steps of all replicas interleaved, whether that is needed or not."""
     trace, flags = case.trace, case.settings
     ranks, desk = new_ranks(flags, len(trace), count), new_desk(count, by_load)
-    requests, arrivals, watch = trace.requests(), trace.arrivals(), new_watch(count, len(trace))
-    served: Served = serve_apart(compiled(flags), requests, costs_of(flags), arrivals, skips, ranks, desk, watch)
-    return served
+    requests, arrivals, engines = trace.requests(), trace.arrivals(), (ranks, new_watch(count, len(trace)))
+    book = new_book(len(trace))
+    return closed(serve_apart(compiled(flags), requests, costs_of(flags), arrivals, skips, engines, desk, book))
 
 
 def costs_of(flags: EngineSettings) -> StepCosts:

@@ -11,6 +11,7 @@ from model.simulate.clock import serve
 from model.simulate.costs import StepCosts
 from model.simulate.fleet_clock import serve_fleet
 from model.simulate.lockstep_clock import LockstepCosts, serve_together
+from model.simulate.log import closed, new_book
 from model.simulate.pipeline_clock import PipelineCosts, serve_pipeline
 from model.simulate.replicas import Replicas, kernel_of
 from model.simulate.replicas_clock import serve_apart
@@ -34,7 +35,8 @@ def test_a_preempted_request_finds_its_own_blocks_again() -> None:
     few = settings(120, caches=True)
     found = simulate(TRACE, few, COSTS)
     assert found.served.preemptions > 0
-    exact = serve(compiled(few), TRACE.requests(), COSTS, TRACE.arrivals(), True, new_state(few, len(TRACE)))
+    engine, book = new_state(few, len(TRACE)), new_book(len(TRACE))
+    exact = closed(serve(compiled(few), TRACE.requests(), COSTS, TRACE.arrivals(), True, engine, book))
     np.testing.assert_array_equal(found.served.last_s, exact.last_s)
     without = simulate(TRACE, settings(120, caches=False), COSTS)
     assert found.served.last_s.mean() < without.served.last_s.mean()

@@ -16,10 +16,10 @@ from model.simulate.lockstep_clock import LockstepCosts
 from model.simulate.replicas import Replicas, simulate_replicas
 from model.simulate.run import Run, simulate, summary
 from model.simulate.sglang.server import SglangSettings
-from model.simulate.speculation import Drafts, Speculation, accepted
+from model.simulate.speculation import Drafts, Speculation
 from model.simulate.state import EngineSettings
 from model.simulate.trace import unshared
-from tests.support.vllm_rules import PlainScheduler, Request
+from tests.support.vllm_rules import PlainScheduler, Request, accepted
 
 BASE = {
     "enable_prefix_caching": False, "enable_chunked_prefill": True, "long_prefill_token_threshold": 0,
