@@ -142,11 +142,15 @@ def _kernel(function: Callable[..., Any], signature: str | None, options: Mappin
     return kernel
 
 
+_OUTER = {"cache": True, "error_model": "numpy"}
+_INNER = {**_OUTER, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
 def outer_njit(function: Callable[..., Any], /) -> Any:
     """A kernel of which Python calls only this, and this others; dividing by zero answers as numpy does."""
-    return njit(function, cache=True, error_model="numpy")
+    return njit(function, **_OUTER)
 
 
 def inner_njit(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """A kernel that only kernels call: what calls it from Python, often more than itself, is not compiled."""
-    return njit(function, cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+    return njit(function, **{**_INNER, **options})

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import cached_property, update_wrapper
+from types import FunctionType
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
 import numpy as np
@@ -66,12 +67,23 @@ class Loop(Generic[P, R]):
         compiled: Callable[P, R] = njit(cache=True, **self._options)(self._function)
         return compiled
 
+    @cached_property
+    def _inner(self) -> Callable[P, R]:
+        """For compiled functions, under a name of its own: without what it takes to call it from Python."""
+        from model.compiled import inner_njit
+
+        own = self._function
+        function = FunctionType(own.__code__, own.__globals__, own.__name__, own.__defaults__, own.__closure__)
+        function.__qualname__ = f"{own.__qualname__}.inner"
+        inner: Callable[P, R] = inner_njit(function, **{"error_model": "python", **self._options})
+        return inner
+
     @property
     def _numba_type_(self) -> object:
         """What the compiler takes this for where a compiled function calls it."""
         from numba import types
 
-        return types.Dispatcher(self._compiled)
+        return types.Dispatcher(self._inner)
 
 
 def loop(**options: Any) -> Callable[[Callable[P, R]], Loop[P, R]]:

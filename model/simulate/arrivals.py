@@ -18,7 +18,7 @@ from model.simulate.blocks import NONE, Ints, Records
 from model.simulate.costs import Floats
 
 _TURN = np.dtype([("follower", np.int64), ("think_s", np.float64), ("opener", np.int64), ("heap", np.int64)])
-_STATUS = np.dtype([(name, np.int64) for name in ("openers", "next", "open", "thinking")])
+_STATUS = np.dtype([(name, np.int64) for name in ("came", "done", "openers", "next", "open", "thinking")])
 
 
 class Arrivals(NamedTuple):
@@ -27,8 +27,9 @@ class Arrivals(NamedTuple):
 
     `turns`, n where there are (`talks`): the next turn of a request, its `follower` or NONE, and `think_s`, how long
     after the answer that comes; the first turns by their `due`, `turns[:openers].opener`; and those whose time is
-    known, the next one first, `turns[:thinking].heap`. `status[0]`: the numbers of both, the `next` opener, and how
-    many conversations are `open`. `cap`: so many may be at once, 0 is no limit.
+    known, the next one first, `turns[:thinking].heap`. `status[0]`: how many requests `came` and are `done`, the
+    numbers of both lists, the `next` opener, and how many conversations are `open`. `cap`: so many may be at once, 0 is
+    no limit.
     """
 
     due: Floats
@@ -60,33 +61,35 @@ def in_turn(due_s: Floats, previous: npt.NDArray[np.integer], think_s: Floats, c
 
 
 @inner_njit
-def next_s(arrivals: Arrivals, came: int, done: int) -> float:
-    """When the next request arrives after `came` did and `done` were answered; inf where nobody is left, or an answer
-    must come first."""
+def next_s(arrivals: Arrivals) -> float:
+    """When the next request arrives; inf where nobody is left, or an answer must come first."""
     if arrivals.talks:
         return float(next_in_turn_s(arrivals))
-    due, cap = arrivals.due, arrivals.cap
-    if came == len(due) or (cap > 0 and came - done >= cap):
+    now, due, cap = arrivals.status[0], arrivals.due, arrivals.cap
+    if now.came == len(due) or (cap > 0 and now.came - now.done >= cap):
         return np.inf
-    return float(due[came])
+    return float(due[now.came])
 
 
 @inner_njit
-def take_next(arrivals: Arrivals, came: int, now: float) -> int:
-    """The request that comes next, after `came` did; one that waited for room under the cap is due now."""
-    return int(take_in_turn(arrivals, now)) if arrivals.talks else came
+def take_next(arrivals: Arrivals, now: float) -> int:
+    """The request that comes next; a turn that waited for room under the cap is due now."""
+    status = arrivals.status[0]
+    status.came += 1
+    return int(take_in_turn(arrivals, now) if arrivals.talks else status.came - 1)
 
 
 @inner_njit
-def let_come(arrivals: Arrivals, done: int, requests: Ints, now: float) -> None:
-    """These requests are done, after `done` others: who waited for that may come."""
-    due, cap = arrivals.due, arrivals.cap
+def let_come(arrivals: Arrivals, requests: Ints, now: float) -> None:
+    """These requests are done: who waited for that may come."""
+    due, cap, status = arrivals.due, arrivals.cap, arrivals.status[0]
     if arrivals.talks:
         for request in requests:
             _answered(arrivals, request, now)
     elif cap > 0:
-        for request in range(done + cap, min(done + cap + len(requests), len(due))):
+        for request in range(status.done + cap, min(status.done + cap + len(requests), len(due))):
             due[request] = max(due[request], now)
+    status.done += len(requests)
 
 
 @inner_njit

@@ -65,18 +65,16 @@ def serve(
 ) -> Book:
     """Serve n requests as they arrive on a fresh engine, but what can never run, and write it in a new book; `skips`
     takes stretches at once."""
-    (state, blocks), n = engine, len(arrivals.due)
-    status = state.status[0]
-    came, done, now, seen, coming = 0, 0, 0.0, 0.0, next_s(arrivals, 0, 0)
-    while done < n and now < np.inf:
+    state, blocks = engine
+    status, now, seen, coming = state.status[0], 0.0, 0.0, next_s(arrivals)
+    while arrivals.status[0].done < len(arrivals.due) and now < np.inf:
         if status.running + status.waiting == 0:
             now = seen = max(now, coming)
         while coming <= seen:
-            request = take_next(arrivals, came, coming)
+            request = take_next(arrivals, coming)
             book.times[request].arrived = arrivals.due[request]
             arrive(settings, requests, state, request)
-            came += 1
-            coming = next_s(arrivals, came, done)
+            coming = next_s(arrivals)
         schedule(settings, requests, state, blocks)
         if status.scheduled == 0 and status.preempted == 0:
             now = seen = max(now, coming)
@@ -88,9 +86,8 @@ def serve(
         seen = now if settings.ahead else now + step.seconds
         now += step.seconds
         end_step(settings, requests, engine, book, now)
-        let_come(arrivals, done, state.finished[: status.finished], now)
-        done += status.finished
-        coming = next_s(arrivals, came, done)
+        let_come(arrivals, state.finished[: status.finished], now)
+        coming = next_s(arrivals)
         write(book, now, 1, step.seconds, step.seconds, emitted, blocks_in_use(blocks))
         if skips and goes_on(state, step.decodes):
             stretch = before(settings, coming, seen, now, plan(settings, requests, costs, engine, step))

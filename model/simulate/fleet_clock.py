@@ -19,17 +19,16 @@ def serve_fleet(
     settings: Settings, requests: Requests, costs: StepCosts, arrivals: Arrivals, skips: bool, fleet: Fleet, book: Book
 ) -> Book:
     """As `clock.serve`, on a fresh fleet."""
-    status, total, n = fleet.status[0], fleet.status[0].free, len(arrivals.due)
-    came, done, now, seen, coming = 0, 0, 0.0, 0.0, next_s(arrivals, 0, 0)
-    while done < n and now < np.inf:
+    status, total = fleet.status[0], fleet.status[0].free
+    now, seen, coming = 0.0, 0.0, next_s(arrivals)
+    while arrivals.status[0].done < len(arrivals.due) and now < np.inf:
         if status.running + status.queued == 0:
             now = seen = max(now, coming)
         while coming <= seen:
-            request = take_next(arrivals, came, coming)
+            request = take_next(arrivals, coming)
             book.times[request].arrived = arrivals.due[request]
             join_queue(fleet, request)
-            came += 1
-            coming = next_s(arrivals, came, done)
+            coming = next_s(arrivals)
         preempted = status.preempted
         _schedule(settings, requests, fleet, book, now)
         decodes, tally = status.decoding, book.tally[0]
@@ -43,9 +42,8 @@ def serve_fleet(
         book = with_room(book, status.parts)
         _finish_decodes(settings, fleet, book, now)
         _finish_prompts(settings, requests, fleet, book, now)
-        let_come(arrivals, done, fleet.finished[: status.finished], now)
-        done += status.finished
-        coming = next_s(arrivals, came, done)
+        let_come(arrivals, fleet.finished[: status.finished], now)
+        coming = next_s(arrivals)
         write(book, now, 1, seconds, seconds, decodes, total - status.free)
         if skips and decodes > 0 and status.parts + status.finished + status.preempted == preempted:
             stretch = before(settings, coming, seen, now, _plan(fleet, costs))
@@ -89,7 +87,7 @@ def _go_on(settings: Settings, requests: Requests, fleet: Fleet, budget: int) ->
     tokens = min(requests.asked[request].prompt + seat.outputs - seat.computed, budget)
     blocks = _blocks(settings, seat.computed + tokens) - _blocks(settings, seat.computed)
     if blocks > now.free:
-        preempt_last(settings, fleet, 0, request)
+        preempt_last(settings, fleet, _goal(settings, requests, request), request)
         return 0
     now.free -= blocks
     _note(fleet, request, tokens)

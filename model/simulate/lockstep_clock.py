@@ -9,14 +9,13 @@ DPEngineCoreProc.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from model.compiled import inner_njit, outer_njit
 from model.simulate.arrivals import Arrivals, let_come, next_s, take_next
-from model.simulate.blocks import blocks_in_use
+from model.simulate.blocks import Records, blocks_in_use
 from model.simulate.clock import (
     Shape,
     Stretch,
@@ -38,9 +37,9 @@ from model.simulate.routing import Desk, report, route
 from model.simulate.scheduler import arrive, schedule
 from model.simulate.state import Requests, Settings
 
-Shapes = npt.NDArray[np.float64]
-"""A `Shape` per replica, `k x 7`."""
-TOKENS, SEQUENCES, PC, KP, DECODES, CACHED, CHUNKS = range(7)
+Shapes = Records
+SHAPE = np.dtype([(name, np.float64) for name in Shape._fields])
+"""A `Shape` per replica, k."""
 
 
 class LockstepCosts(NamedTuple):
@@ -53,38 +52,47 @@ class LockstepCosts(NamedTuple):
 
 
 @inner_njit
-def lockstep_s(costs: LockstepCosts, shapes: Shapes) -> tuple[float, int]:
-    """Seconds of one step of all, and the replica whose attention is the last to end where all pad alike."""
-    own, count = costs.own, len(shapes)
-    most = int(max(shapes[:, TOKENS].max(), 1.0))
+def lockstep_s(costs: LockstepCosts, shapes: Shapes, later: float) -> tuple[float, int]:
+    """Seconds of one step of all, and the replica whose attention is the last to end where all pad alike; so many steps
+    `later`, when the caches of who decodes are as many tokens longer."""
+    own, count, most = costs.own, len(shapes), 1
+    for rank in range(count):
+        most = max(most, int(shapes[rank].tokens))
     is_padded = most <= costs.graph
     if is_padded:
         most = captured(most, costs.graph)
     slowest, last, head, brought = 0, -1.0, 0.0, 0.0
     for rank in range(count):
         shape = shapes[rank]
-        rows = most if is_padded else int(max(shape[TOKENS], 1.0))
+        rows = most if is_padded else int(max(shape.tokens, 1.0))
         brought += rows
-        mean = shape[CACHED] / shape[DECODES] if shape[DECODES] > 0.0 else 0.0
-        attention = attention_s(own, shape[CHUNKS], shape[PC], shape[KP], shape[DECODES], mean)
+        mean = (shape.cached + shape.decodes * later) / shape.decodes if shape.decodes > 0.0 else 0.0
+        attention = attention_s(own, shape.chunks, shape.pc, shape.kp, shape.decodes, mean)
         seconds = own.tokens[rows] + attention
         if seconds > last:
             slowest, last = rank, seconds
-        head = max(head, own.sequences[int(shape[SEQUENCES])])
+        head = max(head, own.sequences[int(shape.sequences)])
     return float(own.step + last + head) + _between(costs.experts, brought / count), slowest
 
 
 @inner_njit
 def _drafting_s(costs: LockstepCosts, shapes: Shapes) -> float:
     """Seconds of a step in which those who decode compute a token each, and nobody anything else."""
-    decodes = shapes[:, DECODES].copy()
-    if decodes.sum() == 0.0:
-        return 0.0
-    alone = np.zeros_like(shapes)
-    alone[:, TOKENS] = alone[:, SEQUENCES] = alone[:, DECODES] = decodes
-    alone[:, CACHED] = shapes[:, CACHED]
-    seconds, _ = lockstep_s(costs, alone)
-    return float(seconds)
+    alone = np.zeros(len(shapes), dtype=SHAPE)
+    for rank in range(len(shapes)):
+        decodes = shapes[rank].decodes
+        alone[rank].tokens, alone[rank].sequences, alone[rank].decodes = decodes, decodes, decodes
+        alone[rank].cached = shapes[rank].cached
+    return float(lockstep_s(costs, alone, 0.0)[0]) if _decoding(shapes) > 0 else 0.0
+
+
+@inner_njit
+def _decoding(shapes: Shapes) -> int:
+    """How many decode."""
+    decoding = 0
+    for rank in range(len(shapes)):
+        decoding += int(shapes[rank].decodes)
+    return decoding
 
 
 @inner_njit
@@ -108,17 +116,16 @@ def serve_together(
     book: Book,
 ) -> Book:
     """Serve n requests on fresh replicas, as `clock.serve` does on one."""
-    n, shapes = len(arrivals.due), np.zeros((len(desk.seen), 7))
-    came, done, now, seen, coming = 0, 0, 0.0, 0.0, next_s(arrivals, 0, 0)
-    while done < n and now < np.inf:
-        if done == came:
+    status, shapes = arrivals.status[0], np.zeros(len(desk.each), dtype=SHAPE)
+    now, seen, coming = 0.0, 0.0, next_s(arrivals)
+    while status.done < len(arrivals.due) and now < np.inf:
+        if status.done == status.came:
             now = seen = max(now, coming)
         while coming <= seen:
-            request = take_next(arrivals, came, coming)
+            request = take_next(arrivals, coming)
             book.times[request].arrived = arrivals.due[request]
             arrive(settings, requests, engine_of(ranks, route(desk, coming))[0], request)
-            came += 1
-            coming = next_s(arrivals, came, done)
+            coming = next_s(arrivals)
         if not _schedule(settings, requests, ranks, shapes, book):
             now = seen = max(now, coming)
             continue
@@ -127,8 +134,8 @@ def serve_together(
         began, now = now, now + seconds
         seen = began if settings.ahead else now
         emitted = _stamp(requests, ranks, book, began, now)
-        done += _finish(settings, requests, ranks, book, arrivals, desk, done, now)
-        coming = next_s(arrivals, came, done)
+        _finish(settings, requests, ranks, book, arrivals, desk, now)
+        coming = next_s(arrivals)
         write(book, now, 1, seconds, seconds, emitted, _most_used(ranks))
         if skips and _go_on(ranks, shapes):
             stretch = before(settings, coming, seen, now, _plan(settings, requests, costs, ranks, shapes))
@@ -140,26 +147,27 @@ def serve_together(
 @inner_njit
 def _schedule(settings: Settings, requests: Requests, ranks: Ranks, shapes: Shapes, book: Book) -> bool:
     """Everyone's next step; answers whether anything was decided."""
-    preempted = book.tally[0].preemptions
+    decided = False
     for rank in range(len(shapes)):
         state, blocks = engine_of(ranks, rank)
         schedule(settings, requests, state, blocks)
         note_scheduled(book, state.status[0].preempted, blocks)
         _put(shapes[rank], shape_of(state))
-    return bool(shapes[:, SEQUENCES].sum() > 0.0 or book.tally[0].preemptions > preempted)
+        decided = decided or state.status[0].scheduled + state.status[0].preempted > 0
+    return decided
 
 
 @inner_njit
 def _step_s(costs: LockstepCosts, drafting: float, shapes: Shapes) -> float:
     """Seconds of one step of all, of which drafting takes such a share of one that only decodes."""
-    seconds, _ = lockstep_s(costs, shapes)
+    seconds = lockstep_s(costs, shapes, 0.0)[0]
     return float(seconds + drafting * _drafting_s(costs, shapes) if drafting > 0.0 else seconds)
 
 
 @inner_njit
-def _put(row: Floats, shape: Shape) -> None:
-    row[TOKENS], row[SEQUENCES], row[PC], row[KP] = shape.tokens, shape.sequences, shape.pc, shape.kp
-    row[DECODES], row[CACHED], row[CHUNKS] = shape.decodes, shape.cached, shape.chunks
+def _put(row: Any, shape: Shape) -> None:
+    row.tokens, row.sequences, row.pc, row.kp = shape.tokens, shape.sequences, shape.pc, shape.kp
+    row.decodes, row.cached, row.chunks = shape.decodes, shape.cached, shape.chunks
 
 
 @inner_njit
@@ -178,19 +186,15 @@ def _finish(
     book: Book,
     arrivals: Arrivals,
     desk: Desk,
-    earlier: int,
     now: float,
-) -> int:
-    """The step ran everywhere; answers how many requests are done, after so many earlier."""
-    done = 0
+) -> None:
+    """The step ran everywhere."""
     for rank in range(len(ranks.states.status)):
         engine = engine_of(ranks, rank)
         state, status = engine[0], engine[0].status[0]
         end_step(settings, requests, engine, book, now)
-        let_come(arrivals, earlier + done, state.finished[: status.finished], now)
+        let_come(arrivals, state.finished[: status.finished], now)
         report(desk, rank, status.waiting, status.running, now)
-        done += status.finished
-    return done
 
 
 @inner_njit
@@ -200,9 +204,9 @@ def _go_on(ranks: Ranks, shapes: Shapes) -> bool:
         state = engine_of(ranks, rank)[0]
         now = state.status[0]
         is_idle = now.running + now.waiting + now.finished == 0
-        if not is_idle and not goes_on(state, int(shapes[rank, DECODES])):
+        if not is_idle and not goes_on(state, int(shapes[rank].decodes)):
             return False
-    return bool(shapes[:, DECODES].sum() > 0.0)
+    return bool(_decoding(shapes) > 0)
 
 
 @inner_njit
@@ -211,18 +215,15 @@ def _plan(settings: Settings, requests: Requests, costs: LockstepCosts, ranks: R
     greatest throughout."""
     more = 1 << 40
     for rank in range(len(shapes)):
-        decodes = shapes[rank, DECODES]
-        if decodes > 0.0:
-            mean = shapes[rank, CACHED] / decodes
+        shape = shapes[rank]
+        if shape.decodes > 0.0:
+            mean = shape.cached / shape.decodes
             most = int(min(decode_segment(costs.own, mean + 1.0) - mean, 1e12))
             more = min(more, steps_alike(settings, requests, engine_of(ranks, rank), most))
-    decoding = int(shapes[:, DECODES].sum())
-    later = shapes.copy()
-    later[:, CACHED] += shapes[:, DECODES]
-    first, slowest = lockstep_s(costs, later)
+    decoding = _decoding(shapes)
+    first, slowest = lockstep_s(costs, shapes, 1.0)
     while more > 1:
-        later[:, CACHED] = shapes[:, CACHED] + shapes[:, DECODES] * more
-        last, slowest_then = lockstep_s(costs, later)
+        last, slowest_then = lockstep_s(costs, shapes, float(more))
         if slowest_then == slowest:
             return Stretch(more, first, (last - first) / (more - 1), decoding)
         more >>= 1

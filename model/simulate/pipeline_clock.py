@@ -66,16 +66,15 @@ def serve_pipeline(
 ) -> Book:
     """Serve n requests on a fresh engine, as `clock.serve` does on one stage."""
     state, _ = engine
-    came, done, now, coming = 0, 0, 0.0, next_s(arrivals, 0, 0)
-    while done < len(arrivals.due):
-        if done == came:
+    status, now, coming = arrivals.status[0], 0.0, next_s(arrivals)
+    while status.done < len(arrivals.due):
+        if status.done == status.came:
             now = max(now, coming)
         while coming <= now:
-            request = take_next(arrivals, came, coming)
+            request = take_next(arrivals, coming)
             book.times[request].arrived = arrivals.due[request]
             arrive(settings, requests, state, request)
-            came += 1
-            coming = next_s(arrivals, came, done)
+            coming = next_s(arrivals)
         if _begin(settings, requests, costs, engine, pipe, book, now):
             continue
         if pipe.status[0].flying == 0:
@@ -85,9 +84,8 @@ def serve_pipeline(
             break  # what waits can never run; it stays unanswered
         book = with_room(book, settings.seqs + 1)
         now = _receive(settings, requests, engine, pipe, book)
-        let_come(arrivals, done, state.finished[: state.status[0].finished], now)
-        done += state.status[0].finished
-        coming = next_s(arrivals, came, done)
+        let_come(arrivals, state.finished[: state.status[0].finished], now)
+        coming = next_s(arrivals)
     return book
 
 

@@ -53,29 +53,26 @@ def serve_pools(
 ) -> tuple[Book, Book]:
     """Serve n requests; writes what happened in the prefill pool, where a last token is that of the prompt, and in the
     decode pool, whose requests arrive with their caches; those of a single token never do."""
-    came, done, now, coming = 0, 0, 0.0, next_s(arrivals, 0, 0)
-    while done < len(arrivals.due):
+    now, coming = 0.0, next_s(arrivals)
+    while arrivals.status[0].done < len(arrivals.due):
         prompts = with_room(prompts, prefill.settings.seqs + 1)
         answers = with_room(answers, decode.settings.seqs + 1)
-        writing, written_s = earliest(decode.watch.each, False)
-        computing, computed_s = earliest(prefill.watch.each, False)
-        waiting, waiting_s = earliest(prefill.watch.each, True)
-        other, other_s = earliest(decode.watch.each, True)
+        computing, computed_s, waiting, waiting_s = earliest(prefill.watch.each)
+        writing, written_s, other, other_s = earliest(decode.watch.each)
         moved_s = next_in_turn_s(link.moves)
         ends, comes, starts = min(computed_s, written_s), min(coming, moved_s), min(waiting_s, other_s)
         if ends < np.inf and ends <= min(max(comes, now), starts):
             now = ends
             if computed_s <= written_s:
-                done += _end_prompts(prefill, computing, decode, link, arrivals, prompts, done, now)
+                _end_prompts(prefill, computing, decode, link, arrivals, prompts, now)
             else:
-                done += _end_answers(decode, writing, arrivals, answers, done, now)
+                _end_answers(decode, writing, arrivals, answers, now)
         elif comes < np.inf and max(comes, now) <= starts:
             now = max(comes, now)
             if coming <= moved_s:
-                request = take_next(arrivals, came, coming)
+                request = take_next(arrivals, coming)
                 prompts.times[request].arrived = arrivals.due[request]
                 _ask(prefill, request, now)
-                came += 1
             else:
                 _move(decode, link, answers, now)
         elif starts < np.inf:
@@ -85,7 +82,7 @@ def serve_pools(
                 _begin(decode, other, answers, skips)
         else:
             break  # what waits can never run; it stays unanswered
-        coming = next_s(arrivals, came, done)
+        coming = next_s(arrivals)
     return prompts, answers
 
 
@@ -134,23 +131,21 @@ def _begin(side: Side, rank: int, book: Book, skips: bool) -> None:
 
 
 @inner_njit
-def _end_answers(decode: Side, rank: int, arrivals: Arrivals, answers: Book, done: int, now: float) -> int:
-    """A step of a decode engine ended; answers how many requests are done with it, after `done` others."""
+def _end_answers(decode: Side, rank: int, arrivals: Arrivals, answers: Book, now: float) -> None:
+    """A step of a decode engine ended."""
     engine, own = engine_of(decode.ranks, rank), decode.watch.each[rank]
     finished = end(decode.settings, decode.requests, engine, own, answers)
     decode.to_do[rank] -= finished
-    let_come(arrivals, done, engine[0].finished[:finished], now)
+    let_come(arrivals, engine[0].finished[:finished], now)
     rest(engine[0], own)
-    return int(finished)
 
 
 @inner_njit
 def _end_prompts(
-    prefill: Side, rank: int, decode: Side, link: Link, arrivals: Arrivals, prompts: Book, done: int, now: float
-) -> int:
-    """A step of a prefill engine ended: caches of prompts that are whole move on, unless their answers are; answers how
-    many of these are, after `done` others."""
-    engine, own, before = engine_of(prefill.ranks, rank), prefill.watch.each[rank], done
+    prefill: Side, rank: int, decode: Side, link: Link, arrivals: Arrivals, prompts: Book, now: float
+) -> None:
+    """A step of a prefill engine ended: caches of prompts that are whole move on, unless their answers are."""
+    engine, own = engine_of(prefill.ranks, rank), prefill.watch.each[rank]
     finished = engine[0].finished
     for place in range(end(prefill.settings, prefill.requests, engine, own, prompts)):
         request = finished[place]
@@ -159,10 +154,8 @@ def _end_prompts(
         if min(asked.limit, decode.settings.model_len - asked.prompt) > 1:
             _move_out(link, rank, request, asked.prompt, now)
         else:
-            let_come(arrivals, done, finished[place : place + 1], now)
-            done += 1
+            let_come(arrivals, finished[place : place + 1], now)
     rest(engine[0], own)
-    return done - before
 
 
 @inner_njit

@@ -81,43 +81,45 @@ def serve_apart(
 ) -> Book:
     """Serve n requests on fresh replicas, as `clock.serve` does on one."""
     ranks, watch = engines
-    came, done, now, coming = 0, 0, 0.0, next_s(arrivals, 0, 0)
-    while done < len(arrivals.due):
+    now, coming = 0.0, next_s(arrivals)
+    while arrivals.status[0].done < len(arrivals.due):
         book = with_room(book, settings.seqs + 1)
-        busy, busy_s = earliest(watch.each, False)
-        ready, ready_s = earliest(watch.each, True)
+        busy, busy_s, ready, ready_s = earliest(watch.each)
         if busy_s < np.inf and busy_s <= min(max(coming, now), ready_s):
             now, engine = busy_s, engine_of(ranks, busy)
             state = engine[0]
             finished = end(settings, requests, engine, watch.each[busy], book)
-            let_come(arrivals, done, state.finished[:finished], now)
-            done += finished
+            let_come(arrivals, state.finished[:finished], now)
             report(desk, busy, state.status[0].waiting, state.status[0].running, now)
             rest(state, watch.each[busy])
         elif coming < np.inf and max(coming, now) <= ready_s:
             now = max(coming, now)
-            request = take_next(arrivals, came, coming)
+            request = take_next(arrivals, coming)
             book.times[request].arrived = arrivals.due[request]
             come(settings, watch, route(desk, now), request, now)
-            came += 1
         elif ready_s < np.inf:
             engine = engine_of(ranks, ready)
             see(settings, requests, engine[0], watch, ready, book)
             begin(settings, requests, costs, engine, watch.each[ready], book, skips)
         else:
             break  # what waits can never run; it stays unanswered
-        coming = next_s(arrivals, came, done)
+        coming = next_s(arrivals)
     return book
 
 
 @inner_njit
-def earliest(each: Records, is_ready: bool) -> tuple[int, float]:
-    """The replica that may begin, or else that ends, before all others, and when; inf where there is none."""
-    found, least = 0, np.inf
+def earliest(each: Records) -> tuple[int, float, int, float]:
+    """The replica that ends before all others, and when; the one that may begin before all others, and when. Inf where
+    there is none."""
+    busy, busy_s, ready, ready_s = 0, np.inf, 0, np.inf
     for rank in range(len(each)):
-        if each[rank].end_s < least and (each[rank].mode == READY) == is_ready:
-            found, least = rank, each[rank].end_s
-    return found, least
+        at = each[rank].end_s
+        if each[rank].mode == READY:
+            if at < ready_s:
+                ready, ready_s = rank, at
+        elif at < busy_s:
+            busy, busy_s = rank, at
+    return busy, busy_s, ready, ready_s
 
 
 @inner_njit

@@ -9,14 +9,12 @@ sglang's data parallel controller (round_robin).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from model.compiled import inner_njit
-from model.simulate.blocks import Ints
-from model.simulate.costs import Floats
+from model.simulate.blocks import Records
 
 PUBLISHED_S = 0.1
 UNCHANGED_S = 5.0
@@ -24,63 +22,72 @@ UNCHANGED_S = 5.0
 _WEIGHT = 4
 
 
-class Desk(NamedTuple):
-    """What a front end of k replicas knows: `seen` and `reported` are (waiting, running), `k x 2`.
+_KNOWN = np.dtype([(name, np.int64) for name in ("seen_waiting", "seen_running", "waiting", "running")])
+_STATUS = np.dtype([("published_s", np.float64), ("differs_s", np.float64), ("sent", np.int64)])
 
-    `seen` are the counts as last published, with what was sent since; `reported` what replicas said last, not yet
-    published if `since[1]` is finite: the time when it first differed. `since[0]`: the last publication.
+
+class Desk(NamedTuple):
+    """What a front end of k replicas knows of `each`: how many were `waiting` and `running` as it said last, and as was
+    last published, with what was sent since (`seen_waiting`, `seen_running`).
+
+    `status[0]`: when counts were last published (`published_s`), and when they first differed from that (`differs_s`,
+    inf where they do not); how many requests were `sent`.
     """
 
-    seen: npt.NDArray[np.int64]
-    reported: npt.NDArray[np.int64]
-    since: Floats
-    sent: Ints
+    each: Records
+    status: Records
     by_load: bool
 
 
 def new_desk(count: int, by_load: bool) -> Desk:
     """Nothing sent yet to `count` replicas; `by_load`: to the least loaded, else in turn."""
-    none = np.zeros((count, 2), dtype=np.int64)
-    return Desk(none, none.copy(), np.array([-PUBLISHED_S, np.inf]), np.zeros(1, dtype=np.int64), by_load)
+    status = np.zeros(1, dtype=_STATUS)
+    status["published_s"], status["differs_s"] = -PUBLISHED_S, np.inf
+    return Desk(np.zeros(count, dtype=_KNOWN), status, by_load)
 
 
 @inner_njit
 def route(desk: Desk, now: float) -> int:
     """The replica that a request of this moment goes to."""
-    count = len(desk.seen)
-    desk.sent[0] += 1
+    each, status = desk.each, desk.status[0]
+    status.sent += 1
     if not desk.by_load:
-        return int((desk.sent[0] - 1) % count)
+        return int((status.sent - 1) % len(each))
     _publish(desk, now)
-    best, least = 0, _score(desk, 0)
-    for rank in range(1, count):
-        score = _score(desk, rank)
+    best, least = 0, _score(each[0])
+    for rank in range(1, len(each)):
+        score = _score(each[rank])
         if score < least:
             best, least = rank, score
-    desk.seen[best, 0] += 1
+    each[best].seen_waiting += 1
     return best
 
 
 @inner_njit
 def report(desk: Desk, rank: int, waiting: int, running: int, now: float) -> None:
     """A replica's counts after a step."""
-    if not desk.by_load or (desk.reported[rank, 0] == waiting and desk.reported[rank, 1] == running):
+    own, status = desk.each[rank], desk.status[0]
+    if not desk.by_load or (own.waiting == waiting and own.running == running):
         return
     _publish(desk, now)
-    desk.reported[rank, 0], desk.reported[rank, 1] = waiting, running
-    desk.since[1] = min(desk.since[1], now)
+    own.waiting, own.running = waiting, running
+    status.differs_s = min(status.differs_s, now)
 
 
 @inner_njit
 def _publish(desk: Desk, now: float) -> None:
     """What should have been published before now is."""
-    changed = desk.since[1] < np.inf
-    due = max(desk.since[0] + PUBLISHED_S, desk.since[1]) if changed else desk.since[0] + UNCHANGED_S
-    if due < now:
-        desk.seen[:] = desk.reported
-        desk.since[0], desk.since[1] = due if changed else now - (now - due) % UNCHANGED_S, np.inf
+    status = desk.status[0]
+    changed = status.differs_s < np.inf
+    due = max(status.published_s + PUBLISHED_S, status.differs_s) if changed else status.published_s + UNCHANGED_S
+    if due >= now:
+        return
+    for rank in range(len(desk.each)):
+        own = desk.each[rank]
+        own.seen_waiting, own.seen_running = own.waiting, own.running
+    status.published_s, status.differs_s = due if changed else now - (now - due) % UNCHANGED_S, np.inf
 
 
 @inner_njit
-def _score(desk: Desk, rank: int) -> int:
-    return int(_WEIGHT * desk.seen[rank, 0] + desk.seen[rank, 1])
+def _score(own: Any) -> int:
+    return int(_WEIGHT * own.seen_waiting + own.seen_running)

@@ -110,9 +110,9 @@ def _serve_running(settings: Settings, requests: Requests, state: State, blocks:
         fits = True
         while need > blocks.free[0]:
             victim = _victim(settings, requests, state)
-            refund, shift = _preempt(settings, requests, state, blocks, victim, place)
+            refund, at = _preempt(settings, requests, state, blocks, victim)
             budget += refund
-            place -= shift
+            place -= 1 if at < place else 0
             if victim == request:
                 fits = False
                 break
@@ -140,10 +140,8 @@ def _victim(settings: Settings, requests: Requests, state: State) -> int:
 
 
 @inner_njit
-def _preempt(
-    settings: Settings, requests: Requests, state: State, blocks: Blocks, victim: int, place: int
-) -> tuple[int, int]:
-    """A running request starts anew later; answers the tokens it had in this step, and 1 if it stood before `place`."""
+def _preempt(settings: Settings, requests: Requests, state: State, blocks: Blocks, victim: int) -> tuple[int, int]:
+    """A running request starts anew later; answers the tokens it had in this step, and where it stood."""
     now, lists, seat = state.status[0], state.lists, state.seats[victim]
     at = now.running - 1
     while lists[at].running != victim:
@@ -167,7 +165,7 @@ def _preempt(
         push_heap(requests, state, victim)
     else:
         chain_front(state, victim)
-    return refund, 1 if at < place else 0
+    return refund, at
 
 
 @inner_njit

@@ -6,10 +6,12 @@ tokens that the running can still generate, only the share `ratio` is counted, w
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from model.compiled import inner_njit
-from model.simulate.blocks import NONE
+from model.simulate.blocks import NONE, Records
 from model.simulate.sglang.radix import ROOT, evict, hold, match, pages_held_by_none
 from model.simulate.sglang.server import Engine, Flags, Server
 from model.simulate.sglang.waiting import drop_first, order
@@ -29,9 +31,10 @@ def gather(flags: Flags, requests: Requests, engine: Engine) -> bool:
     if (now.is_full or now.head == now.tail) and now.partial == NONE:
         return False
     order(flags, requests, server, tree)
-    _open(flags, server)
+    _open(flags, server.seats, now)
     if now.partial != NONE:
-        _go_on(flags, requests, engine)
+        prompt = requests.asked[now.partial].prompt
+        _go_on(flags.size, prompt, server, _room(flags.size, now, tree.status[0]))
     begun, place, seats_left = now.prefills, now.head, flags.seqs - now.running - now.gone
     while place < now.tail:
         if now.prefills >= seats_left:
@@ -70,63 +73,58 @@ def allot(flags: Flags, requests: Requests, engine: Engine) -> bool:
 
 
 @inner_njit
-def _open(flags: Flags, server: Server) -> None:
+def _open(flags: Flags, seats: Records, now: Any) -> None:
     """What a batch may take at most; those who decode along with it count from the start."""
-    now, seats = server.status[0], server.seats
     mixed = now.running + now.gone if flags.mixes else 0
     now.rem_input, now.rem_chunk, now.taken, now.planned = flags.prefill - mixed, flags.chunk - mixed, mixed, NONE
     anchor, promised = len(seats) - 1, 0.0
     request = seats[anchor].after
     while request != anchor:
-        promised += min(seats[request].goal - _outputs(server, request), _MOST_PROMISED) * now.ratio
+        promised += min(seats[request].goal - _outputs(seats[request], now.steps), _MOST_PROMISED) * now.ratio
         request = seats[request].after
     now.promised = mixed + promised
 
 
 @inner_njit
-def _outputs(server: Server, request: int) -> int:
-    """Tokens that one who decodes has generated."""
-    return int(server.seats[request].outputs + server.status[0].steps - server.seats[request].entered)
+def _outputs(seat: Any, steps: int) -> int:
+    """Tokens that one who decodes has generated after so many decode steps."""
+    return int(seat.outputs + steps - seat.entered)
 
 
 @inner_njit
-def _room(flags: Flags, engine: Engine) -> int:
-    """Tokens that the cache can hold beside what is in use."""
-    server, tree = engine
-    return int((server.status[0].free + tree.status[0].idle) * flags.size)
+def _room(size: int, now: Any, tree: Any) -> int:
+    """Tokens that the cache can hold beside what is in use, by the status of the server and of its tree."""
+    return int((now.free + tree.idle) * size)
 
 
 @inner_njit
-def _go_on(flags: Flags, requests: Requests, engine: Engine) -> None:
-    """The next part of the prompt that was begun; it has a place whatever is left."""
-    server, _ = engine
+def _go_on(size: int, prompt: int, server: Server, room: int) -> None:
+    """The next part of the prompt that was begun, which has a place whatever is left; `room` is in the cache."""
     now = server.status[0]
     request = now.partial
     seat = server.seats[request]
-    left = requests.asked[request].prompt + seat.outputs - seat.computed
-    most = min(now.rem_chunk, np.int64(_room(flags, engine) - now.promised))
+    left = prompt + seat.outputs - seat.computed
+    most = min(now.rem_chunk, np.int64(room - now.promised))
     most = most if most > 0 else now.rem_chunk
-    if left > most:
-        _take(flags, server, request, most, 0)
-    else:
+    promised = min(seat.goal, _MOST_PROMISED) if left <= most else 0
+    if left <= most:
         now.partial = NONE
-        _take(flags, server, request, left, min(seat.goal, _MOST_PROMISED))
+    _take(size, server.lists, now, request, min(left, most), promised)
 
 
 @inner_njit
 def _add(flags: Flags, requests: Requests, engine: Engine, request: int) -> int:
     """Let a waiting request in if it fits, in part where the chunk is too small; answers how the batch goes on."""
     server, tree = engine
-    seat, known = server.seats[request], requests.asked[request].prompt + server.seats[request].outputs
+    now, seat, size = server.status[0], server.seats[request], flags.size
+    known = requests.asked[request].prompt + seat.outputs
     if not flags.caches:
-        seat.computed = 0
-        return int(_add_uncached(flags, requests, engine, request, known))
-    now, size = server.status[0], flags.size
+        return int(_add_uncached(flags, requests.asked, server, request, _room(size, now, tree.status[0])))
     node, found = match(tree, requests, size, request, (known - 1) // size)
     tokens = known - found * size
     pages = _pages(size, tokens) * size
     total = tokens + min(seat.goal - seat.outputs, _MOST_PROMISED)
-    room = _room(flags, engine)
+    room = _room(size, now, tree.status[0])
     if total >= room - now.promised:
         return NO_ROOM
     if pages >= now.rem_input and now.prefills > 0:
@@ -139,21 +137,21 @@ def _add(flags: Flags, requests: Requests, engine: Engine, request: int) -> int:
         return ENDS
     hold(tree, node)
     seat.node, seat.kept, seat.computed = node, found, found * size
-    _admit(flags, server, request, tokens if is_whole else part, is_whole)
-    return int(_state(flags, engine))
+    _admit(size, server, request, tokens if is_whole else part, is_whole)
+    return int(_state(flags.chunk, _room(size, now, tree.status[0]), now))
 
 
 @inner_njit
-def _add_uncached(flags: Flags, requests: Requests, engine: Engine, request: int, known: int) -> int:
+def _add_uncached(flags: Flags, asked: Records, server: Server, request: int, room: int) -> int:
     """As `_add`, where all tokens to come are known and nothing can be evicted: let it in if all will fit to their
     end, each one's tokens being free once it is done."""
-    server, _ = engine
     now, seat = server.status[0], server.seats[request]
-    seat.node, seat.kept = ROOT, 0
-    pages, room = _pages(flags.size, known) * flags.size, _room(flags, engine)
+    known = asked[request].prompt + seat.outputs
+    seat.node, seat.kept, seat.computed = ROOT, 0, 0
+    pages = _pages(flags.size, known) * flags.size
     if pages > min(float(room - now.taken), room - now.promised):
         return NO_ROOM
-    _plan(requests, server, request)
+    _plan(asked, server, request)
     left = room - now.taken - pages
     for place in range(now.planned):
         others = now.planned - place
@@ -163,65 +161,64 @@ def _add_uncached(flags: Flags, requests: Requests, engine: Engine, request: int
     is_whole = flags.chunk == 0 or known <= now.rem_chunk
     if not is_whole and now.rem_chunk <= 0:
         return ENDS
-    _admit(flags, server, request, known if is_whole else now.rem_chunk, is_whole)
-    return int(_state(flags, engine))
+    _admit(flags.size, server, request, known if is_whole else now.rem_chunk, is_whole)
+    return int(_state(flags.chunk, room, now))
 
 
 @inner_njit
-def _plan(requests: Requests, server: Server, request: int) -> None:
+def _plan(asked: Records, server: Server, request: int) -> None:
     """Note when a request will be done, among all who run and those let in before it."""
     now, seats, plan = server.status[0], server.seats, server.plan
     if now.planned != NONE:
         at = 0
         while at < now.planned - 1 and seats[request].goal - seats[request].outputs > plan[at].left:
             at += 1
-        _insert_plan(requests, server, request, at, seats[request].outputs)
+        _insert_plan(asked, server, request, at, seats[request].outputs)
         return
     now.planned = 0
-    _sort_in(requests, server, request, seats[request].outputs)
+    _sort_in(asked, server, request, seats[request].outputs)
     anchor = len(seats) - 1
     other = np.int64(seats[anchor].after)
     while other != anchor:
-        _sort_in(requests, server, other, _outputs(server, other))
+        _sort_in(asked, server, other, _outputs(seats[other], now.steps))
         other = seats[other].after
     for place in range(now.prefills):
-        _sort_in(requests, server, server.lists[place].prefill, seats[server.lists[place].prefill].outputs)
+        _sort_in(asked, server, server.lists[place].prefill, seats[server.lists[place].prefill].outputs)
 
 
 @inner_njit
-def _sort_in(requests: Requests, server: Server, request: int, outputs: int) -> None:
+def _sort_in(asked: Records, server: Server, request: int, outputs: int) -> None:
     at, left = server.status[0].planned, server.seats[request].goal - outputs
     while at > 0 and server.plan[at - 1].left > left:
         at -= 1
-    _insert_plan(requests, server, request, at, outputs)
+    _insert_plan(asked, server, request, at, outputs)
 
 
 @inner_njit
-def _insert_plan(requests: Requests, server: Server, request: int, at: int, outputs: int) -> None:
+def _insert_plan(asked: Records, server: Server, request: int, at: int, outputs: int) -> None:
     now, plan = server.status[0], server.plan
     for other in range(now.planned, at, -1):
         plan[other].left, plan[other].held = plan[other - 1].left, plan[other - 1].held
-    plan[at].left, plan[at].held = server.seats[request].goal - outputs, requests.asked[request].prompt + outputs
+    plan[at].left, plan[at].held = server.seats[request].goal - outputs, asked[request].prompt + outputs
     now.planned += 1
 
 
 @inner_njit
-def _admit(flags: Flags, server: Server, request: int, tokens: int, is_whole: bool) -> None:
+def _admit(size: int, server: Server, request: int, tokens: int, is_whole: bool) -> None:
     """A request starts with so many tokens; where these are not all, it is the one under way."""
     now, seat = server.status[0], server.seats[request]
     server.lists[now.prefills].hit = seat.computed
     if not is_whole:
         now.partial = request
-    _take(flags, server, request, tokens, min(seat.goal, _MOST_PROMISED) if is_whole else 0)
+    _take(size, server.lists, now, request, tokens, min(seat.goal, _MOST_PROMISED) if is_whole else 0)
 
 
 @inner_njit
-def _take(flags: Flags, server: Server, request: int, tokens: int, promised: int) -> None:
+def _take(size: int, lists: Records, now: Any, request: int, tokens: int, promised: int) -> None:
     """Tokens of a request for the batch, and tokens that it may generate."""
-    now = server.status[0]
-    server.lists[now.prefills].prefill, server.lists[now.prefills].tokens = request, tokens
+    lists[now.prefills].prefill, lists[now.prefills].tokens = request, tokens
     now.prefills += 1
-    pages = _pages(flags.size, tokens) * flags.size
+    pages = _pages(size, tokens) * size
     now.promised += pages + promised
     now.taken += pages
     now.rem_input -= pages
@@ -229,13 +226,11 @@ def _take(flags: Flags, server: Server, request: int, tokens: int, promised: int
 
 
 @inner_njit
-def _state(flags: Flags, engine: Engine) -> int:
-    """Whether there is room for more."""
-    server, _ = engine
-    now, room = server.status[0], _room(flags, engine)
+def _state(chunk: int, room: int, now: Any) -> int:
+    """Whether there is room for more; so much is in the cache."""
     if room - now.promised <= 0 or room - now.taken <= 0:
         return NO_ROOM
-    if now.rem_input <= 0 or (flags.chunk > 0 and now.rem_chunk <= 0):
+    if now.rem_input <= 0 or (chunk > 0 and now.rem_chunk <= 0):
         return ENDS
     return GOES_ON
 

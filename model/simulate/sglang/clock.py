@@ -30,14 +30,14 @@ def serve_sglang(
     """Serve n requests as they arrive on a fresh engine; what it can never serve stays unanswered."""
     server, tree = engine
     status, n = server.status[0], len(arrivals.due)
-    total, came, done, owed, now, seen, told = status.free, 0, 0, 0, 0.0, 0.0, 0.0
-    while done < n:
-        came = _receive(flags, requests, server, arrivals, book, came, done, seen)
+    total, owed, now, seen, told = status.free, 0, 0.0, 0.0, 0.0
+    while arrivals.status[0].done < n:
+        _receive(flags, requests, server, arrivals, book, seen)
         kind = schedule(flags, requests, engine)
         if kind == IDLE:  # nobody is in the batch any more, which may let somebody in
             kind = schedule(flags, requests, engine)
-        done += _answer(arrivals, server.finished, owed, now)
-        coming = next_s(arrivals, came, done)
+        _answer(arrivals, server.finished[:owed], now)
+        coming = next_s(arrivals)
         if kind == FAILS or (kind == IDLE and coming == np.inf):
             break
         if kind == IDLE:
@@ -55,9 +55,9 @@ def serve_sglang(
         _note_finished(server, book, kind, now)
         write(book, now, 1, gap, gap, alike, used)
         seen, owed = (began, status.finished) if flags.ahead and _is_busy(server) else (now, 0)
-        done += _answer(arrivals, server.finished, status.finished - owed, now)
+        _answer(arrivals, server.finished[: status.finished - owed], now)
         if skips and kind == DECODE and _goes_on(flags, server):
-            stretch = _plan(flags, costs, server, next_s(arrivals, came, done), seen, now)
+            stretch = _plan(flags, costs, server, next_s(arrivals), seen, now)
             now, seen = _take(flags, requests, engine, book, stretch, seen, now)
             told = now
     return book
@@ -70,27 +70,24 @@ def _receive(
     server: Server,
     arrivals: Arrivals,
     book: Book,
-    came: int,
-    done: int,
     seen: float,
-) -> int:
-    """Let those wait who arrived until `seen`, after `came` others; answers how many ever came."""
-    coming = next_s(arrivals, came, done)
+) -> None:
+    """Let those wait who arrived until `seen`."""
+    coming = next_s(arrivals)
     while coming <= seen:
-        request = take_next(arrivals, came, seen)
+        request = take_next(arrivals, seen)
         book.times[request].arrived = seen if arrivals.cap > 0 and not arrivals.talks else arrivals.due[request]
         wait(flags, requests, server, request)
-        came += 1
-        coming = next_s(arrivals, came, done)
-    return came
+        coming = next_s(arrivals)
 
 
 @inner_njit
-def _answer(arrivals: Arrivals, finished: Ints, count: int, now: float) -> int:
-    """So many of those who are done have their answers, and may send more requests; answers how many."""
+def _answer(arrivals: Arrivals, finished: Ints, now: float) -> None:
+    """These have their answers, and may send more requests; without conversations these are due already."""
     if arrivals.talks:
-        let_come(arrivals, 0, finished[:count], now)
-    return count
+        let_come(arrivals, finished, now)
+    else:
+        arrivals.status[0].done += len(finished)
 
 
 @inner_njit

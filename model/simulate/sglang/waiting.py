@@ -84,7 +84,10 @@ def _by_prefix(flags: Flags, requests: Requests, server: Server, tree: Tree) -> 
         keys[place] = -found
         if found <= _SHORT:
             name = block_name(requests, 1, request, _SHORT - 1) if known >= _SHORT else np.int64(-2 - place)
-            if (names[:named] == name).any():
+            first = 0
+            while first < named and names[first] != name:
+                first += 1
+            if first < named:
                 keys[place] = _LAST
             else:
                 names[named] = name

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from simulated import Case, cases, costs, same
 
 from model.simulate import lockstep_clock
-from model.simulate.lockstep_clock import LockstepCosts, serve_together
+from model.simulate.lockstep_clock import SHAPE, LockstepCosts, serve_together
 from model.simulate.log import Served, closed, new_book
 from model.simulate.ranks import new_ranks
 from model.simulate.replicas import Replicas, simulate_replicas
@@ -41,8 +41,12 @@ def served(case: Case, count: int, cost: LockstepCosts, skips: bool = True, by_l
     return closed(serve_together(compiled(flags), requests, cost, arrivals, skips, ranks, desk, book))
 
 
-def shape(prompt: int = 0, decodes: int = 0, cached: int = 0) -> list[float]:
-    return [prompt + decodes, decodes + (prompt > 0), prompt, 0.0, decodes, decodes * cached]
+def shape(prompt: int = 0, decodes: int = 0, cached: int = 0) -> tuple[float, ...]:
+    return prompt + decodes, decodes + (prompt > 0), prompt, 0.0, decodes, decodes * cached, prompt
+
+
+def step_s(cost: LockstepCosts, *shapes: tuple[float, ...]) -> float:
+    return float(lockstep_s(cost, np.array(list(shapes), SHAPE), 0.0)[0])
 
 
 @settings(max_examples=60, deadline=None)
@@ -92,33 +96,33 @@ def test_everyone_is_answered_in_order_and_no_token_is_lost(case: Case, count: i
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20), st.integers(1, 300)), min_size=1, max_size=4))
 def test_a_step_takes_the_slowest_part_and_the_experts(told: list[tuple[int, int, int]]) -> None:
     cost = table(ENGINE)
-    shapes = np.array([shape(*each) for each in told])
-    seconds, slowest = lockstep_s(cost, shapes)
-    alone = [lockstep_s(cost, shapes[[rank]])[0] for rank in range(len(told))]
+    shapes = np.array([shape(*each) for each in told], SHAPE)
+    seconds, slowest = lockstep_s(cost, shapes, 0.0)
+    alone = [lockstep_s(cost, shapes[[rank]], 0.0)[0] for rank in range(len(told))]
     assert 0 <= slowest < len(told)
-    mean = shapes[:, 0].mean()
+    mean = shapes["tokens"].mean()
     assert seconds >= cost.own.step + float(np.interp(mean, np.arange(121), cost.experts))
     # never below the slowest with its own experts, but for what fewer tokens of the others spare it there
-    spared = float(cost.experts[int(shapes[:, 0].max())] - np.interp(mean, np.arange(121), cost.experts))
+    spared = float(cost.experts[int(shapes["tokens"].max())] - np.interp(mean, np.arange(121), cost.experts))
     assert seconds >= max(alone) - spared - 1e-4 * 120
-    assert lockstep_s(cost, shapes[::-1].copy())[0] == pytest.approx(seconds)
+    assert lockstep_s(cost, shapes[::-1].copy(), 0.0)[0] == pytest.approx(seconds)
 
 
 def test_small_steps_are_padded_to_the_largest_and_large_ones_are_not() -> None:
     cost = table(ENGINE)
-    few = lockstep_s(cost, np.array([shape(decodes=10, cached=50), shape(decodes=1, cached=50)]))[0]
-    pair = lockstep_s(cost, np.array([shape(decodes=10, cached=50), shape(decodes=16, cached=0)]))[0]
+    few = step_s(cost, shape(decodes=10, cached=50), shape(decodes=1, cached=50))
+    pair = step_s(cost, shape(decodes=10, cached=50), shape(decodes=16, cached=0))
     assert few == pytest.approx(pair, rel=0.01)  # 16 rows on both, either way
     prompt, rest = shape(prompt=100), shape(decodes=1, cached=50)
-    beyond = lockstep_s(cost, np.array([prompt, rest]))[0]
-    both = lockstep_s(cost, np.array([prompt, prompt]))[0]
+    beyond = step_s(cost, prompt, rest)
+    both = step_s(cost, prompt, prompt)
     assert both - beyond == pytest.approx(float(cost.experts[100]) * 0.495, rel=0.01)
 
 
 def test_an_idle_replica_computes_a_token_of_nobody() -> None:
     cost = table(ENGINE, graph=0)
-    idle = lockstep_s(cost, np.array([shape(prompt=99), shape()]))[0]
-    assert idle == pytest.approx(lockstep_s(cost, np.array([shape(prompt=99), shape(prompt=1)]))[0], rel=1e-3)
+    idle = step_s(cost, shape(prompt=99), shape())
+    assert idle == pytest.approx(step_s(cost, shape(prompt=99), shape(prompt=1)), rel=1e-3)
 
 
 @given(st.integers(1, 512))

@@ -166,7 +166,8 @@ def test_every_gap_is_told_also_of_tokens_that_come_together(case: Case, tokens:
 def test_replicas_draft_too_alone_and_where_they_share_experts(case: Case, tokens: int, together: bool) -> None:
     flags = replace(speculating(case, tokens, 0.6), enable_chunked_prefill=True)
     experts = 1e-5 * np.arange(flags.max_num_batched_tokens + 1)
-    cost = LockstepCosts(costs_of(flags), experts, 64) if together else costs_of(flags)
+    graph = min(64, flags.max_num_batched_tokens)
+    cost = LockstepCosts(costs_of(flags), experts, graph) if together else costs_of(flags)
     all_is_told(simulate_replicas(case.trace, flags, Replicas(2, cost, by_load=True)))
 
 
