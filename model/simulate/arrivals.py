@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from model.compiled import inner_njit
-from model.simulate.blocks import NONE, Ints, Records
+from model.simulate.blocks import NONE, Ints
 from model.simulate.costs import Floats
+from model.simulate.records import Records, of_ints
 
 _TURN = np.dtype([("follower", np.int64), ("think_s", np.float64), ("opener", np.int64), ("heap", np.int64)])
-_STATUS = np.dtype([(name, np.int64) for name in ("came", "done", "openers", "next", "open", "thinking")])
+_STATUS = of_ints("came", "done", "openers", "next", "open", "thinking")
 
 
 class Arrivals(NamedTuple):

@@ -13,15 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from model.compiled import inner_njit
+from model.simulate.records import Records, of_ints
 from model.simulate.slots import Slots, new_slots, slot_of, vacate
 
 Ints = npt.NDArray[np.int64]
 Ints32 = npt.NDArray[np.int32]
-Records = npt.NDArray[np.void]
-"""Arrays of records take far less to compile than as many arrays as they have fields."""
 
 NONE = -1
-_BLOCK = np.dtype([(name, np.int64) for name in ("after", "before", "users", "key", "copy")])
+_BLOCK = of_ints("after", "before", "users", "key", "copy")
 
 
 class Blocks(NamedTuple):

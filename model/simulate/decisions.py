@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from model.compiled import outer_njit
-from model.simulate.blocks import Blocks, Records
+from model.simulate.blocks import Blocks
+from model.simulate.records import Records
 from model.simulate.scheduler import arrive, finish_step, schedule
 from model.simulate.sglang.decisions import settings_of, steps_of
 from model.simulate.speculation import speculation_of

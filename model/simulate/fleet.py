@@ -16,24 +16,15 @@ from typing import NamedTuple
 import numpy as np
 
 from model.compiled import inner_njit
-from model.simulate.blocks import NONE, Ints, Records
+from model.simulate.blocks import NONE, Ints
+from model.simulate.records import Records, of_ints
 from model.simulate.state import Requests, Settings
 
-_SEAT = np.dtype(
-    [
-        (name, np.int64)
-        for name in ("outputs", "computed", "entered", "before", "after", "later", "sooner", "waits")
-    ]
-)  # fmt: skip
-_PART = np.dtype([("request", np.int64), ("tokens", np.int64)])
-_STATUS = np.dtype(
-    [
-        (name, np.int64)
-        for name in (
-            "steps", "free", "decoding", "cached", "partial", "head", "tail", "queued", "preempted", "running",
-            "parts", "finished",
-        )
-    ]
+_SEAT = of_ints("outputs", "computed", "entered", "before", "after", "later", "sooner", "waits")
+_PART = of_ints("request", "tokens")
+_STATUS = of_ints(
+    "steps", "free", "decoding", "cached", "partial", "head", "tail", "queued", "preempted", "running", "parts",
+    "finished",
 )  # fmt: skip
 
 

@@ -9,13 +9,13 @@ DPEngineCoreProc.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from model.compiled import inner_njit, outer_njit
 from model.simulate.arrivals import Arrivals, let_come, next_s, take_next
-from model.simulate.blocks import Records, blocks_in_use
+from model.simulate.blocks import blocks_in_use
 from model.simulate.clock import (
     Shape,
     Stretch,
@@ -33,12 +33,13 @@ from model.simulate.clock import (
 from model.simulate.costs import Floats, StepCosts, attention_s, decode_segment
 from model.simulate.log import Book, with_room, write
 from model.simulate.ranks import Ranks, engine_of
+from model.simulate.records import Record, Records, of_floats
 from model.simulate.routing import Desk, report, route
 from model.simulate.scheduler import arrive, schedule
 from model.simulate.state import Requests, Settings
 
 Shapes = Records
-SHAPE = np.dtype([(name, np.float64) for name in Shape._fields])
+SHAPE = of_floats(*Shape._fields)
 """A `Shape` per replica, k."""
 
 
@@ -165,7 +166,7 @@ def _step_s(costs: LockstepCosts, drafting: float, shapes: Shapes) -> float:
 
 
 @inner_njit
-def _put(row: Any, shape: Shape) -> None:
+def _put(row: Record, shape: Shape) -> None:
     row.tokens, row.sequences, row.pc, row.kp = shape.tokens, shape.sequences, shape.pc, shape.kp
     row.decodes, row.cached, row.chunks = shape.decodes, shape.cached, shape.chunks
 

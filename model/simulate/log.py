@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from model.compiled import inner_njit
-from model.simulate.blocks import Records
 from model.simulate.costs import Floats
+from model.simulate.records import Records, of_floats, of_ints
 
 
 class Served(NamedTuple):
@@ -33,11 +33,9 @@ class Served(NamedTuple):
     peak: int
 
 
-_TIMES = np.dtype([(name, np.float64) for name in ("arrived", "first_s", "last_s", "token_s")])
-_STRETCH = np.dtype(
-    [(name, np.float64) for name in ("end_s", "steps", "gap_first", "gap_last", "emitted", "used")]
-)  # fmt: skip
-_TALLY = np.dtype([(name, np.int64) for name in ("stretches", "late", "peak", "preemptions")])
+_TIMES = of_floats("arrived", "first_s", "last_s", "token_s")
+_STRETCH = of_floats("end_s", "steps", "gap_first", "gap_last", "emitted", "used")
+_TALLY = of_ints("stretches", "late", "peak", "preemptions")
 
 
 class Book(NamedTuple):

@@ -14,10 +14,11 @@ import numpy as np
 
 from model.compiled import inner_njit, outer_njit
 from model.simulate.arrivals import Arrivals, let_come, next_s, take_next
-from model.simulate.blocks import Ints, Records, blocks_in_use
+from model.simulate.blocks import Ints, blocks_in_use
 from model.simulate.clock import Engine, end_step, note_scheduled, shape_of, stamp
 from model.simulate.costs import StepCosts, attention_s
 from model.simulate.log import Book, with_room, write
+from model.simulate.records import Records, of_ints
 from model.simulate.scheduler import arrive, schedule
 from model.simulate.state import Requests, Settings, State
 
@@ -30,8 +31,8 @@ class PipelineCosts(NamedTuple):
 
 
 _STAGE = np.dtype([("size", np.int64), ("began_s", np.float64), ("end_s", np.float64), ("free_s", np.float64)])
-_MEMBER = np.dtype([("request", np.int64), ("tokens", np.int64)])
-_STATUS = np.dtype([(name, np.int64) for name in ("oldest", "flying", "inside", "begun")])
+_MEMBER = of_ints("request", "tokens")
+_STATUS = of_ints("oldest", "flying", "inside", "begun")
 
 
 class Pipe(NamedTuple):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from model.compiled import inner_njit
-from model.simulate.blocks import NONE, Ints, Records
+from model.simulate.blocks import NONE, Ints
+from model.simulate.records import Records
 from model.simulate.state import Requests, Settings, State
 
 

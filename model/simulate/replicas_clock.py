@@ -6,13 +6,13 @@ alike steps is planned when it begins, taken when it ends, and cut where a reque
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from model.compiled import inner_njit, outer_njit
 from model.simulate.arrivals import Arrivals, let_come, next_s, take_next
-from model.simulate.blocks import NONE, Ints, Records, blocks_in_use
+from model.simulate.blocks import NONE, Ints, blocks_in_use
 from model.simulate.clock import (
     Engine,
     Step,
@@ -31,6 +31,7 @@ from model.simulate.clock import (
 from model.simulate.costs import StepCosts
 from model.simulate.log import Book, with_room, write
 from model.simulate.ranks import Ranks, engine_of
+from model.simulate.records import Record, Records
 from model.simulate.routing import Desk, report, route
 from model.simulate.scheduler import arrive, schedule
 from model.simulate.state import Requests, Settings, State
@@ -152,7 +153,7 @@ def see(settings: Settings, requests: Requests, state: State, watch: Watch, rank
 
 @inner_njit
 def begin(
-    settings: Settings, requests: Requests, costs: StepCosts, engine: Engine, own: Any, book: Book, skips: bool
+    settings: Settings, requests: Requests, costs: StepCosts, engine: Engine, own: Record, book: Book, skips: bool
 ) -> None:
     """A stretch, a step, or nothing where nobody can run, of one replica with its `own` part of the watch."""
     state, blocks = engine
@@ -177,7 +178,7 @@ def begin(
 
 
 @inner_njit
-def end(settings: Settings, requests: Requests, engine: Engine, own: Any, book: Book) -> int:
+def end(settings: Settings, requests: Requests, engine: Engine, own: Record, book: Book) -> int:
     """The step or stretch ran; answers how many requests are done."""
     state, blocks = engine
     now = own.end_s
@@ -193,7 +194,7 @@ def end(settings: Settings, requests: Requests, engine: Engine, own: Any, book: 
 
 
 @inner_njit
-def rest(state: State, own: Any) -> None:
+def rest(state: State, own: Record) -> None:
     """Between two steps: ready for the next one where anybody is there."""
     own.mode = READY
     if state.status[0].running + state.status[0].waiting == 0:
@@ -201,7 +202,7 @@ def rest(state: State, own: Any) -> None:
 
 
 @inner_njit
-def _wait(own: Any) -> None:
+def _wait(own: Record) -> None:
     """Nobody can run: ready at once where somebody came who was not seen, else idle."""
     if own.first == NONE:
         own.mode, own.end_s = IDLE, np.inf
@@ -210,5 +211,5 @@ def _wait(own: Any) -> None:
 
 
 @inner_njit
-def _stretch(own: Any) -> Stretch:
+def _stretch(own: Record) -> Stretch:
     return Stretch(own.steps, own.step_s, own.slope_s, own.decodes)

@@ -9,12 +9,12 @@ sglang's data parallel controller (round_robin).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from model.compiled import inner_njit
-from model.simulate.blocks import Records
+from model.simulate.records import Record, Records, of_ints
 
 PUBLISHED_S = 0.1
 UNCHANGED_S = 5.0
@@ -22,7 +22,7 @@ UNCHANGED_S = 5.0
 _WEIGHT = 4
 
 
-_KNOWN = np.dtype([(name, np.int64) for name in ("seen_waiting", "seen_running", "waiting", "running")])
+_KNOWN = of_ints("seen_waiting", "seen_running", "waiting", "running")
 _STATUS = np.dtype([("published_s", np.float64), ("differs_s", np.float64), ("sent", np.int64)])
 
 
@@ -89,5 +89,5 @@ def _publish(desk: Desk, now: float) -> None:
 
 
 @inner_njit
-def _score(own: Any) -> int:
+def _score(own: Record) -> int:
     return int(_WEIGHT * own.seen_waiting + own.seen_running)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from model.compiled import inner_njit
+from model.simulate.records import Records, of_ints
 
 EMPTY = -1
 """Key and value of a place that holds nothing."""
-Slots = npt.NDArray[np.void]
-_SLOT = np.dtype([("key", np.int64), ("value", np.int64)])
+Slots = Records
+_SLOT = of_ints("key", "value")
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from model.simulate.blocks import NONE, Blocks, Ints, Records, new_blocks
+from model.simulate.blocks import NONE, Blocks, Ints, new_blocks
+from model.simulate.records import Records, of_ints
 from model.simulate.speculation import NO_DRAFTS, Drafts, Speculation
 
 NO_SHARING = 1 << 40
@@ -52,9 +53,7 @@ class Settings(NamedTuple):
     drafts: Drafts
 
 
-_ASKED = np.dtype(
-    [(name, np.int64) for name in ("prompt", "limit", "priority", "shared", "first_chunk", "owner")]
-)  # fmt: skip
+_ASKED = of_ints("prompt", "limit", "priority", "shared", "first_chunk", "owner")
 
 
 class Requests(NamedTuple):
@@ -70,20 +69,9 @@ class Requests(NamedTuple):
     chunk_tokens: int
 
 
-_SEAT = np.dtype(
-    [(name, np.int64) for name in ("computed", "outputs", "drafted", "brought", "held", "filled", "row", "next")]
-)
-_LISTS = np.dtype(
-    [(name, np.int64) for name in ("running", "scheduled", "tokens", "preempted", "admitted", "hits", "free_rows")]
-)
-_STATUS = np.dtype(
-    [
-        (name, np.int64)
-        for name in (
-            "running", "waiting", "head", "tail", "scheduled", "preempted", "admitted", "finished", "free_rows",
-        )
-    ]
-)  # fmt: skip
+_SEAT = of_ints("computed", "outputs", "drafted", "brought", "held", "filled", "row", "next")
+_LISTS = of_ints("running", "scheduled", "tokens", "preempted", "admitted", "hits", "free_rows")
+_STATUS = of_ints("running", "waiting", "head", "tail", "scheduled", "preempted", "admitted", "finished", "free_rows")
 
 
 class State(NamedTuple):

@@ -6,12 +6,11 @@ tokens that the running can still generate, only the share `ratio` is counted, w
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from model.compiled import inner_njit
-from model.simulate.blocks import NONE, Records
+from model.simulate.blocks import NONE
+from model.simulate.records import Record, Records
 from model.simulate.sglang.radix import ROOT, evict, hold, match, pages_held_by_none
 from model.simulate.sglang.server import Engine, Flags, Server
 from model.simulate.sglang.waiting import drop_first, order
@@ -73,7 +72,7 @@ def allot(flags: Flags, requests: Requests, engine: Engine) -> bool:
 
 
 @inner_njit
-def _open(flags: Flags, seats: Records, now: Any) -> None:
+def _open(flags: Flags, seats: Records, now: Record) -> None:
     """What a batch may take at most; those who decode along with it count from the start."""
     mixed = now.running + now.gone if flags.mixes else 0
     now.rem_input, now.rem_chunk, now.taken, now.planned = flags.prefill - mixed, flags.chunk - mixed, mixed, NONE
@@ -86,13 +85,13 @@ def _open(flags: Flags, seats: Records, now: Any) -> None:
 
 
 @inner_njit
-def _outputs(seat: Any, steps: int) -> int:
+def _outputs(seat: Record, steps: int) -> int:
     """Tokens that one who decodes has generated after so many decode steps."""
     return int(seat.outputs + steps - seat.entered)
 
 
 @inner_njit
-def _room(size: int, now: Any, tree: Any) -> int:
+def _room(size: int, now: Record, tree: Record) -> int:
     """Tokens that the cache can hold beside what is in use, by the status of the server and of its tree."""
     return int((now.free + tree.idle) * size)
 
@@ -214,7 +213,7 @@ def _admit(size: int, server: Server, request: int, tokens: int, is_whole: bool)
 
 
 @inner_njit
-def _take(size: int, lists: Records, now: Any, request: int, tokens: int, promised: int) -> None:
+def _take(size: int, lists: Records, now: Record, request: int, tokens: int, promised: int) -> None:
     """Tokens of a request for the batch, and tokens that it may generate."""
     lists[now.prefills].prefill, lists[now.prefills].tokens = request, tokens
     now.prefills += 1
@@ -226,7 +225,7 @@ def _take(size: int, lists: Records, now: Any, request: int, tokens: int, promis
 
 
 @inner_njit
-def _state(chunk: int, room: int, now: Any) -> int:
+def _state(chunk: int, room: int, now: Record) -> int:
     """Whether there is room for more; so much is in the cache."""
     if room - now.promised <= 0 or room - now.taken <= 0:
         return NO_ROOM

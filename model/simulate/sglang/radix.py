@@ -12,20 +12,16 @@ from typing import NamedTuple
 import numpy as np
 
 from model.compiled import inner_njit
-from model.simulate.blocks import NONE, Records
+from model.simulate.blocks import NONE
 from model.simulate.names import block_name, blocks_alike
+from model.simulate.records import Records, of_ints
 from model.simulate.slots import Slots, new_slots, slot_of, vacate
 from model.simulate.state import Requests
 
 ROOT = 0
-_NODE = np.dtype(
-    [
-        ("parent", np.int64), ("owner", np.int64), ("first", np.int64), ("end", np.int64), ("children", np.int64),
-        ("users", np.int64), ("is_ranked", np.int64), ("touched", np.int64),
-    ]
-)  # fmt: skip
-_LISTS = np.dtype([(name, np.int64) for name in ("touched", "node", "spare")])
-_STATUS = np.dtype([(name, np.int64) for name in ("clock", "idle", "ranked", "spare", "used")])
+_NODE = of_ints("parent", "owner", "first", "end", "children", "users", "is_ranked", "touched")
+_LISTS = of_ints("touched", "node", "spare")
+_STATUS = of_ints("clock", "idle", "ranked", "spare", "used")
 
 
 class Tree(NamedTuple):

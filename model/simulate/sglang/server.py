@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.simulate.blocks import NONE, Ints, Records
+from model.simulate.blocks import NONE, Ints
+from model.simulate.records import Records, of_ints
 from model.simulate.sglang.radix import Tree, new_tree
 from model.simulate.speculation import NO_DRAFTS, Drafts, Speculation
 from model.simulate.state import EngineSettings, Requests
@@ -81,13 +82,7 @@ class Flags(NamedTuple):
     drafts: Drafts
 
 
-_SEAT = np.dtype(
-    [
-        ("outputs", np.int64), ("computed", np.int64), ("entered", np.int64), ("goal", np.int64), ("rank", np.int64),
-        ("kept", np.int64), ("node", np.int64), ("before", np.int64), ("after", np.int64), ("sooner", np.int64),
-        ("later", np.int64),
-    ]
-)  # fmt: skip
+_SEAT = of_ints("outputs", "computed", "entered", "goal", "rank", "kept", "node", "before", "after", "sooner", "later")
 _STATUS = np.dtype(
     [
         ("free", np.int64), ("ratio", np.float64), ("is_full", np.int64), ("partial", np.int64), ("steps", np.int64),
@@ -97,8 +92,8 @@ _STATUS = np.dtype(
         ("promised", np.float64), ("planned", np.int64), ("fresh", np.int64),
     ]
 )  # fmt: skip
-_LISTS = np.dtype([(name, np.int64) for name in ("prefill", "tokens", "hit", "retracted", "fresh")])
-_PLANNED = np.dtype([("left", np.int64), ("held", np.int64)])
+_LISTS = of_ints("prefill", "tokens", "hit", "retracted", "fresh")
+_PLANNED = of_ints("left", "held")
 
 
 class Server(NamedTuple):
