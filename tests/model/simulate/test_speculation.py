@@ -171,6 +171,15 @@ def test_replicas_draft_too_alone_and_where_they_share_experts(case: Case, token
     all_is_told(simulate_replicas(case.trace, flags, Replicas(2, cost, by_load=True)))
 
 
+@settings(max_examples=30, deadline=None)
+@given(cases(), st.integers(1, 4))
+def test_one_replica_that_shares_experts_with_nobody_drafts_as_a_server_does(case: Case, tokens: int) -> None:
+    flags = replace(speculating(case, tokens, 0.6), enable_chunked_prefill=True)
+    cost = LockstepCosts(costs_of(flags), np.zeros(flags.max_num_batched_tokens + 1), 0)
+    together = simulate_replicas(case.trace, flags, Replicas(1, cost))
+    same(together.served, simulate(case.trace, flags, costs_of(flags)).served)
+
+
 TALK = unshared(np.linspace(0.0, 0.3, 40), np.full(40, 20), np.full(40, 60))
 VLLM = EngineSettings(500, 16, 4, 2000, 400, enable_prefix_caching=False)
 SGLANG = SglangSettings(16, 8000, 1, 500, chunked_prefill_size=128, overlaps=False)
