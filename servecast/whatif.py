@@ -36,8 +36,8 @@ Answered = tuple[npt.NDArray[np.int64], Question, GridPrediction]
 MOST_TOKENS = 1e9
 _AT_ONCE = 4096
 """Configs of several numbers of devices that are asked for at once: more take their memory in parts."""
-MOST_LINES = 50
-"""Configs that a person is shown."""
+MOST_LINES, MOST_ROWS = 50, 10_000
+"""Configs that a person is shown, and that a document of a larger grid holds: a million rows are a gigabyte."""
 SHOWN = ("ttft_s", "tpot_s", "output_tps", "e2e_s", "itl_s", "request_tps", "output_tps_per_gpu")
 
 

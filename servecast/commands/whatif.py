@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Annotated
 
@@ -51,7 +52,10 @@ def whatif(
         bool, typer.Option("--explain", help="Where the time of the best config goes, kernel by kernel.")
     ] = False,
     top: Annotated[
-        int | None, typer.Option("--top", min=1, help="Only so many configs, the best throughput first.")
+        int | None,
+        typer.Option(
+            "--top", min=1, help="Only so many configs, the best throughput first; with --json else 10,000 of more."
+        ),
     ] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Write a page with the configs as points.")] = None,
     db: Db = DEFAULT_DB,
@@ -66,7 +70,7 @@ def whatif(
     from servecast.modes import answer_in_mode, mode_of
     from servecast.output import emit_json
     from servecast.report.axes import check_writable
-    from servecast.whatif import MOST_LINES, WhatIf, best_rows
+    from servecast.whatif import MOST_LINES, MOST_ROWS, WhatIf, best_rows
 
     if plot is not None:
         check_writable(plot)
@@ -75,13 +79,21 @@ def whatif(
     flags = {"efficiency": efficiency, "router_limit": router_limit, "link": link}
     chosen = mode_of(mode, devices, flags, decode, slo)
     asked = WhatIf(model, platform, engine, load.workload, values, devices, load.reused)
-    most = None if plot else top or (None if json else MOST_LINES)
+    asked_for = prod(map(len, values.values()))
+    listed = MOST_LINES if not json else None if asked_for <= MOST_ROWS else MOST_ROWS
+    most = None if plot else top or listed
     answer, say = answer_in_mode(asked, open_store(db, wait), chosen, explain, most)
     answer |= load.said()
     if plot is not None:
         from servecast.report.whatif_page import write_whatif_page
 
         write_whatif_page(answer, f"{model} on {platform}, {engine}: {load.text}", plot)
-        shown = top or (len(answer["rows"]) if json else MOST_LINES)
+        shown = top or (MOST_ROWS if json else MOST_LINES)
         answer = {**answer, "rows": best_rows(answer["rows"], shown)}
+    left_out = answer["configs"] - len(answer["rows"])
+    if json and left_out and top is None:
+        text = (
+            f"rows holds the {len(answer['rows']):,} best of {answer['configs']:,} configs; --top says another number"
+        )
+        answer["warnings"].append(text)
     emit_json(answer) if json else say(answer)

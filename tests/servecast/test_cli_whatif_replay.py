@@ -200,3 +200,16 @@ def test_suggest_and_record_from_the_command_line(cli, task_file):
     assert cli.json("record", "task.yaml", *failed, "--failed", "oom")["recorded"][0]["outcome"] == "oom"
     assert cli.process("record", "task.yaml", *failed, "--file", "-", stdin="[]").returncode == 2
     assert cli.json("suggest", "task.yaml")["recorded"] == 2
+
+
+def test_a_document_of_a_large_grid_holds_the_best_configs_and_says_so(cli, monkeypatch):
+    monkeypatch.setattr("servecast.whatif.MOST_ROWS", 3)
+    asked = ["whatif", "--model", "meta-llama/Llama-3.1-8B", "--platform", "h100_sxm", "--isl", "512", "--osl", "64"]
+    asked += ["--engine", "vllm", "--concurrency", "64", "--db", "none.duckdb"]
+    whole = cli.json(*asked, "--set", "max_num_seqs=8,16,32")
+    assert [row["config"]["max_num_seqs"] for row in whole["rows"]] == [8, 16, 32]
+    answer = cli.json(*asked, "--set", "max_num_seqs=8,64,16,32")
+    assert (answer["configs"], [row["config"]["max_num_seqs"] for row in answer["rows"]]) == (4, [64, 32, 16])
+    assert answer["warnings"] == ["rows holds the 3 best of 4 configs; --top says another number"]
+    all_of_them = cli.json(*asked, "--set", "max_num_seqs=8,64,16,32", "--top", "4")
+    assert (len(all_of_them["rows"]), all_of_them["warnings"]) == (4, [])
