@@ -29,16 +29,22 @@ that nothing was fitted to (medians of both together: 14 and 39 %)."""
 _UNMEASURED = 2.0
 """How many times as far off steps are whose kernels nobody measured on the platform."""
 _FAR, _ROUNDS = 2.0, 8
+_LEAST = 0.25
+"""No overhead is less than this share of its prior: waits and kernels that are thought too long would leave nothing."""
 _DIGITS = 3
+_LEVELS = 3
+"""Engine, version, platform."""
 
 
 @dataclass(frozen=True)
 class FittedOverheads:
-    """Overheads, and how many runs of how many groups (model × platform × number format) they are fitted to."""
+    """Overheads, and how many runs of how many groups (model × platform × number format) they are fitted to; `own` runs
+    are of the same version on the same platform."""
 
     overheads: Overheads
     runs: int
     groups: int
+    own: int
 
 
 @dataclass(frozen=True)
@@ -55,13 +61,13 @@ class _Left:
         rows = rows & np.isfinite(self.seconds) & np.isfinite(self.causes).all(axis=1)
         return _Left(self.seconds[rows], self.causes[rows], self.error[rows], self.group[rows])
 
-    def fit(self, prior: Floats, sd: Floats) -> Floats:
-        """Seconds per unit of each cause, `c`, none below 0: the most likely under a Gaussian prior."""
+    def fit(self, prior: Floats, sd: Floats, least: Floats) -> Floats:
+        """Seconds per unit of each cause, `c`, none below `least`: the most likely under a Gaussian prior."""
         place, count = np.unique(self.group, return_inverse=True, return_counts=True)[1:]
         sure = 1.0 / (self.error**2 * (1.0 + count[place]))
         found, trust = prior, np.ones(len(sure))
         for _ in range(_ROUNDS):
-            found = _most_likely(self.causes, self.seconds, trust * sure, prior, sd)
+            found = _most_likely(self, trust * sure, prior, sd, least)
             trust = 1.0 / (1.0 + ((self.seconds - self.causes @ found) / (_FAR * self.error)) ** 2)
         return found
 
@@ -85,7 +91,8 @@ def fitted_overheads(
     waits = _left(taught, "ttft_s", one[:, None], request, _TTFT_ERROR)
     (request_s,) = _narrowed(waits, levels, request, request * _REQUEST_SD)
     found = replace(prior, step_s=step_s, sequence_s=sequence_s, request_s=request_s)
-    return FittedOverheads(found, int(levels[0].sum()), len(np.unique(taught.group[levels[0]])))
+    own = int(levels[-1].sum()) if len(levels) == _LEVELS else 0
+    return FittedOverheads(found, int(levels[0].sum()), len(np.unique(taught.group[levels[0]])), own)
 
 
 def _levels(history: Columns, taught: Training, engine: str, version: str | None, on: str) -> list[Bools]:
@@ -107,27 +114,29 @@ def _left(taught: Training, metric: str, causes: Floats, prior: Floats, error: f
     """What the analytic answers, made with the prior overheads, leave to the causes that these stand for."""
     analytic = taught.analytic[metric]
     measured = analytic * np.exp(taught.residual[metric])
-    error_s = error * np.where(taught.of_tables, 1.0, _UNMEASURED) * measured
+    # a run that is told to be far too fast is as wrong as what it is compared with
+    error_s = error * np.where(taught.of_tables, 1.0, _UNMEASURED) * np.maximum(measured, analytic)
     return _Left(measured - analytic + causes @ prior, causes, error_s, taught.group)
 
 
 def _narrowed(left: _Left, levels: list[Bools], prior: Floats, sd: Floats) -> list[float]:
-    found = left.taking(levels[0]).fit(prior, sd)
+    least = _LEAST * prior
+    found = left.taking(levels[0]).fit(prior, sd, least)
     for rows in levels[1:]:
-        found = left.taking(rows).fit(found, sd * _NARROWER)
+        found = left.taking(rows).fit(found, sd * _NARROWER, least)
     # of so many digits that a rounding error makes no other steps
     return [float(f"{value:.{_DIGITS}g}") for value in found.tolist()]
 
 
-def _most_likely(causes: Floats, seconds: Floats, sure: Floats, prior: Floats, sd: Floats) -> Floats:
-    """Least squares weighted by `sure` (1/variance, `m`) and held to the prior; what would be negative is 0."""
-    found, free = np.zeros(len(prior)), np.ones(len(prior), bool)
+def _most_likely(left: _Left, sure: Floats, prior: Floats, sd: Floats, least: Floats) -> Floats:
+    """Least squares weighted by `sure` (1/variance, `m`) and held to the prior; what would be less is `least`."""
+    found, free = least.copy(), np.ones(len(prior), bool)
     while free.any():
-        part = causes[:, free]
+        part, rest = left.causes[:, free], left.seconds - left.causes[:, ~free] @ least[~free]
         precision = (part * sure[:, None]).T @ part + np.diag(sd[free] ** -2.0)
-        found[free] = np.linalg.solve(precision, part.T @ (sure * seconds) + prior[free] * sd[free] ** -2.0)
-        negative = free & (found < 0)
-        if not negative.any():
+        found[free] = np.linalg.solve(precision, part.T @ (sure * rest) + prior[free] * sd[free] ** -2.0)
+        too_small = free & (found < least)
+        if not too_small.any():
             return found
-        found[negative], free = 0.0, free & ~negative
+        found[too_small], free = least[too_small], free & ~too_small
     return found

@@ -23,7 +23,9 @@ MOST_ROWS = 200
 _CHUNK = 8192
 _BORNE_OUT = 3.0
 """At so many standard deviations from what the others tell of it a row begins to count as noisy."""
-_ROUNDS = 6
+_ROUNDS, _TOLD = 6, 0.5
+"""Only a row whose neighbours leave less than `_TOLD` of the smooth variance to tell can be contradicted by them: one
+that stands alone is all that is known of its place."""
 _STRENGTH = 3.0
 _WITHIN_SD = 0.25
 
@@ -85,6 +87,10 @@ class Kriging:
         return NOISE_SHARE * self.spread.within**2
 
     @property
+    def _smooth(self) -> float:
+        return self.spread.within**2 - self._noise
+
+    @property
     def _variance(self) -> float:
         return self.spread.between**2 + self.spread.within**2
 
@@ -94,10 +100,11 @@ class Kriging:
         own, from_mean = self._covariance(self.places), self.errors - self.spread.overall
         noise = np.full(len(self.errors), self._noise)
         inverse = np.linalg.inv(own + np.diag(noise))
+        has_neighbours = 1.0 / np.diag(inverse) - noise < _TOLD * self._smooth
         for _ in range(_ROUNDS):
             promised = 1.0 / np.diag(inverse)
-            left_out = (inverse @ from_mean) * promised
-            before, noise = noise, np.maximum(self._noise, (left_out / _BORNE_OUT) ** 2 - (promised - noise))
+            more = ((inverse @ from_mean) * promised / _BORNE_OUT) ** 2 - (promised - noise)
+            before, noise = noise, np.where(has_neighbours, np.maximum(self._noise, more), self._noise)
             if np.array_equal(noise, before):
                 break
             inverse = np.linalg.inv(own + np.diag(noise))
@@ -106,6 +113,5 @@ class Kriging:
     def _covariance(self, places: Floats) -> Floats:
         """Between n places and the group's rows, `n x k`, without noise."""
         apart = (places**2).sum(axis=1)[:, None] + (self.places**2).sum(axis=1) - 2.0 * places @ self.places.T
-        smooth = self.spread.within**2 - self._noise
-        found: Floats = self.spread.between**2 + smooth * np.exp(-0.5 * np.maximum(apart, 0.0))
+        found: Floats = self.spread.between**2 + self._smooth * np.exp(-0.5 * np.maximum(apart, 0.0))
         return found

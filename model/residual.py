@@ -112,22 +112,23 @@ class Residual:
         kept[without] = False
         if not kept.any():
             return np.zeros(len(features)), np.full(len(features), PRIOR_SD[self.metric])
-        shift, sd = self._learned(features, group, kept)
-        if self.metric not in _FADES:
-            return shift, sd
-        fading = np.exp(np.minimum(self.features[kept, PROMPT].max() - features[:, PROMPT], 0.0))
-        return shift * fading, np.hypot(sd, shift * (1.0 - fading))
-
-    def _learned(self, features: Floats, group: int | None, kept: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
-        """The correction as it was learned from the kept rows, and its sd."""
-        n, common = len(features), self.common.expected(features, group)
         spread = self._spread(kept)
+        common, of_all = self.common.expected(features, group), self._fading(features, np.flatnonzero(kept))
         new_sd = self.common.sd_new if self.common.uses_trees else float(np.hypot(spread.between, spread.within))
         own = np.flatnonzero(kept & (self.group == group)) if group is not None else _NONE
         if not len(own):
-            return common + spread.overall, np.full(n, max(new_sd, _SMALLEST_SD))
+            shift = common + spread.overall
+            return of_all * shift, np.hypot(max(new_sd, _SMALLEST_SD), (1.0 - of_all) * shift)
         shift, sd = self._process(int(self.group[own[0]]), own, spread).predict(places_of(features))
-        return common + shift, np.clip(sd * self.common.inflation, _SMALLEST_SD, max(new_sd, _SMALLEST_SD))
+        sd = np.clip(sd * self.common.inflation, _SMALLEST_SD, max(new_sd, _SMALLEST_SD))
+        of_own = self._fading(features, own)
+        return of_all * common + of_own * shift, np.hypot(sd, (1.0 - of_all) * common + (1.0 - of_own) * shift)
+
+    def _fading(self, features: Floats, rows: Ints) -> Floats:
+        """The share of what the given rows taught that holds for n others, `n`: see `_FADES`."""
+        if self.metric not in _FADES:
+            return np.ones(len(features))
+        return np.asarray(np.exp(np.minimum(self.features[rows, PROMPT].max() - features[:, PROMPT], 0.0)))
 
     def _spread(self, kept: npt.NDArray[np.bool_]) -> Spread:
         """Of what is kept: the trees have not seen what is not, but a common mean has."""

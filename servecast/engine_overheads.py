@@ -27,7 +27,7 @@ def with_fitted(points: Points, version: str | None, store: Store | None) -> tup
         history, taught = _taught(store.state)
         found = fitted_overheads(history, taught, points.engine.name, version, points.platform.name)
     if found is None:
-        return points, FittedOverheads(points.overheads, 0, 0)
+        return points, FittedOverheads(points.overheads, 0, 0, 0)
     return replace(points, fitted_overheads=found.overheads), found
 
 
@@ -38,12 +38,14 @@ def _taught(state: State) -> tuple[Columns, Training]:
 
 
 def overheads_document(found: FittedOverheads) -> dict[str, Any]:
-    """Seconds per request, output token, layer, sequence and step, and how many runs of how many groups told them."""
-    return {**asdict(found.overheads), "runs": found.runs, "groups": found.groups}
+    """Seconds per request, output token, layer, sequence and step, how many runs of how many groups told them, and how
+    many of these are of the same version and platform."""
+    return {**asdict(found.overheads), "runs": found.runs, "groups": found.groups, "own_runs": found.own}
 
 
 def overheads_text(told: Mapping[str, Any]) -> str:
     """One line for people, of such a document."""
     step, sequence, request = told["step_s"] * 1e3, told["sequence_s"] * 1e6, told["request_s"] * 1e3
     parts = f"{step:.3g} ms a step, {sequence:.3g} µs a sequence in it, {request:.3g} ms a request"
-    return f"the engine's overheads are fitted to {told['runs']} runs of {told['groups']} groups: {parts}"
+    of_runs = f"{told['runs']} runs of {told['groups']} groups ({told['own_runs']} of this version and platform)"
+    return f"the engine's overheads are fitted to {of_runs}: {parts}"

@@ -61,6 +61,17 @@ def test_a_row_that_the_others_do_not_bear_out_says_little_of_them(wrong: float)
     assert (np.abs(np.delete(Kriging(places, off, SPREAD).left_out, 6)) < 1.0).all()
 
 
+@pytest.mark.parametrize("error", [0.5, 1.5, 3.0])
+def test_a_row_that_stands_alone_is_all_that_is_known_of_its_place(error: float) -> None:
+    """However far from the model the only run of a group is, and the further the further."""
+    one = Kriging(np.zeros((1, 1)), np.array([error]), SPREAD)
+    assert one.predict(np.zeros((1, 1)))[0].item() > 0.9 * error
+    places = np.array([[0.0], [0.1], [0.2], [0.3], [8.0]])
+    mean, sd = Kriging(places, np.array([0.0, 0.0, 0.0, 0.0, error]), SPREAD).predict(places[-1:])
+    assert mean.item() > 0.8 * error
+    assert sd.item() < 0.15
+
+
 def test_several_rows_that_agree_are_no_outliers() -> None:
     places, errors = np.linspace(0, 6, 13)[:, None], np.where(np.arange(13) > 6, 0.7, 0.1)
     found = Kriging(places, errors, SPREAD).predict(np.array([[0.0], [6.0]]))[0]

@@ -202,9 +202,15 @@ def test_trees_are_fitted_without_importing_scikit_learn() -> None:
 @pytest.mark.parametrize("group", [0, None])
 def test_what_first_tokens_were_corrected_by_fades_beyond_the_longest_prompt(metric, share, group) -> None:
     known = toy(6, 20)
+    known.features[:, PROMPT] = 7.0
     taught = Residual(metric, known.features, np.full(len(known.group), 0.5), known.group)
     longest = np.full((1, known.features.shape[1]), known.features[:, PROMPT].max())
     further = longest + np.where(np.arange(longest.shape[1]) == PROMPT, np.log(4.0), 0.0)
+    if group is not None:  # what another group knows of longer prompts says nothing of this one
+        row = np.where(np.arange(longest.shape[1]) == PROMPT, 30.0, known.features[-1:])
+        taught = Residual(
+            metric, np.vstack([taught.features, row]), np.append(taught.residual, 0.5), np.append(taught.group, 5)
+        )
     (near,), (near_sd,) = taught.predict(longest, group)
     (far,), (far_sd,) = taught.predict(further, group)
     at_far = Residual("tpot_s", taught.features, taught.residual, taught.group).predict(further, group)[0].item()

@@ -55,7 +55,10 @@ def test_each_pool_takes_what_runs_on_its_platform_told(cli, db):
 
 
 def test_people_are_told_what_was_fitted(cli, db):
-    assert "overheads are fitted to 16 runs of 4 groups:" in cli.run("simulate", *ASK, *LOAD, "--db", db).stderr
+    assert (
+        "overheads are fitted to 16 runs of 4 groups (16 of this version and platform):"
+        in cli.run("simulate", *ASK, *LOAD, "--db", db).stderr
+    )
     assert "overheads" not in cli.run("simulate", *ASK, *LOAD, "--db", "none.duckdb").stderr
 
 
