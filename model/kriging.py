@@ -24,8 +24,8 @@ _CHUNK = 8192
 _BORNE_OUT = 3.0
 """At so many standard deviations from what the others tell of it a row begins to count as noisy."""
 _ROUNDS, _TOLD = 6, 0.5
-"""Only a row whose neighbours leave less than `_TOLD` of the smooth variance to tell can be contradicted by them: one
-that stands alone is all that is known of its place."""
+"""Only a row of which the others leave less than `_TOLD` of the variance to tell can be contradicted by them: the first
+runs of a group are all that is known of it."""
 _STRENGTH = 3.0
 _WITHIN_SD = 0.25
 
@@ -100,11 +100,11 @@ class Kriging:
         own, from_mean = self._covariance(self.places), self.errors - self.spread.overall
         noise = np.full(len(self.errors), self._noise)
         inverse = np.linalg.inv(own + np.diag(noise))
-        has_neighbours = 1.0 / np.diag(inverse) - noise < _TOLD * self._smooth
+        is_told = 1.0 / np.diag(inverse) - noise < _TOLD * self._variance
         for _ in range(_ROUNDS):
             promised = 1.0 / np.diag(inverse)
             more = ((inverse @ from_mean) * promised / _BORNE_OUT) ** 2 - (promised - noise)
-            before, noise = noise, np.where(has_neighbours, np.maximum(self._noise, more), self._noise)
+            before, noise = noise, np.where(is_told, np.maximum(self._noise, more), self._noise)
             if np.array_equal(noise, before):
                 break
             inverse = np.linalg.inv(own + np.diag(noise))
