@@ -186,13 +186,14 @@ class Fuzzer:
             "BIGINT": '"{0}" < 0',
             "VARCHAR": f"contains(\"{{0}}\", '{mutate.SECRET.decode()}')",
         }
-        each = [
-            f"SELECT '{table}.{column}' AS place, \"{column}\"::VARCHAR AS found FROM {table} WHERE "
-            + wrong[kind].format(column)
-            for table, column, kind in columns
-            if kind in wrong
-        ]
-        for query in (PARTIAL.format(rows=rows), " UNION ".join(each)):
+        cases: dict[str, list[str]] = {}
+        for table, column, kind in columns:
+            if kind in wrong:
+                case = f"CASE WHEN {wrong[kind].format(column)} THEN '{table}.{column}: ' || \"{column}\" END"
+                cases.setdefault(table, []).append(case)
+        each = [f"SELECT unnest([{', '.join(found)}]) AS found FROM {table}" for table, found in cases.items()]
+        impossible = f"SELECT DISTINCT found FROM ({' UNION ALL '.join(each)}) WHERE found IS NOT NULL"
+        for query in (PARTIAL.format(rows=rows), impossible):
             self.found.bad += [f"in the database: {str(row)[:300]}" for row in self.store.sql(query).rows]
 
 
