@@ -176,9 +176,9 @@ def test_less_than_a_factor_of_three_is_no_outlier(store: Store, factor: float) 
 
 
 def test_in_a_noisy_series_the_same_factor_is_no_outlier(store: Store) -> None:
-    noise = np.exp(np.random.default_rng(1).normal(0, 1.0, (40, 7)))
-    for line, values in enumerate(noise):
-        add(store, f"{line}", {("output_tps", VALUE): list(values)}, concurrency=LOAD, osl=64.0 * 3**line)
+    noise = np.exp(np.random.default_rng(1).normal(0, 1.0, 40 * 7))
+    lengths = np.repeat(64.0 * 3.0 ** np.arange(40), 7)
+    add(store, "noise.csv", {("output_tps", VALUE): noise.tolist()}, concurrency=LOAD * 40, osl=lengths)
     assert find(store, "outliers") is None
 
 
