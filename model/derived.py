@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from model.points import Points
-from model.prediction import Estimate, Floats
+from model.prediction import Bools, Estimate, Floats
 from perfdb.errors import InputError, UnknownNameError
 
 BASIS = ("ttft_s", "tpot_s", "itl_s", "e2e_s", "e2e_s_p90", "output_tps")
@@ -83,13 +83,14 @@ def mean_over_median(metric: str) -> float:
 
 
 def derive(basis: Mapping[str, Estimate], points: Points, metrics: Sequence[str]) -> dict[str, Estimate]:
-    """Estimates of `metrics` from those of the basis.
+    """Estimates of `metrics` from those of the basis; NaN of the time between tokens where answers have but one.
 
     Raises:
         UnknownNameError: a metric cannot be predicted.
         InputError: a price is asked for a platform that has none.
     """
     rules = _per_request(points)
+    basis = _without_gaps(basis, points.load.osl <= 1.0)
     found = {}
     for metric in metrics:
         if metric in basis:
@@ -104,6 +105,15 @@ def derive(basis: Mapping[str, Estimate], points: Points, metrics: Sequence[str]
         else:
             raise UnknownNameError.of("predictable metric", metric, PREDICTED)
     return found
+
+
+def _without_gaps(basis: Mapping[str, Estimate], is_one_token: Bools) -> Mapping[str, Estimate]:
+    """Nothing is known, since nothing is there, of the time between the tokens of an answer of one."""
+    if not is_one_token.any():
+        return basis
+    gaps = [name for name in basis if family_of(name)[0] == "tpot_s"]
+    nothing = {name: np.where(is_one_token, np.nan, basis[name].log_mean) for name in gaps}
+    return {**basis, **{name: Estimate(mean, basis[name].log_sd) for name, mean in nothing.items()}}
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -65,10 +65,11 @@ def describe(points: Points, answer: Serving, version: float = 0.0) -> Floats:
         *_context(points),
         version,
     ]
-    found = np.empty((len(points), len(columns)))
+    # column by column in memory, too: of a large grid rows would be written all over it
+    found = np.empty((len(columns), len(points)))
     for place, column in enumerate(columns):
-        found[:, place] = column
-    return found
+        found[place] = column
+    return found.T
 
 
 def _prompts(points: Points, prompts: Floats) -> StepLoad:

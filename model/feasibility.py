@@ -29,6 +29,12 @@ def feasibility(points: Points, found: Memory) -> tuple[Bools, Mapping[int, str]
     return feasible, reasons
 
 
+def as_served(is_measured: Bools, feasible: Bools, reasons: Mapping[int, str]) -> tuple[Bools, Mapping[int, str]]:
+    """The answer of `feasibility`, but for rows that were measured, `n`: these did serve their load, whatever the rules
+    say, for limits can be overruled and memory is estimated."""
+    return feasible | is_measured, {row: why for row, why in reasons.items() if not is_measured[row]}
+
+
 def why_not_started(points: Points, found: Memory, row: int) -> str | None:
     """Why no server starts with the config of one row, whatever its memory; None where one does."""
     return next((says(points, found, row) for wrong, says in _refusals(points) if wrong[row]), None)

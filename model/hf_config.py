@@ -12,6 +12,7 @@ from perfdb.errors import ModelError
 
 Config = Mapping[str, Any]
 
+_MOST, _MOST_LAYERS = 1e12, 10_000
 _HIDDEN = ("hidden_size", "n_embd", "d_model")
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _HEADS = ("num_attention_heads", "n_head", "n_heads")
@@ -54,6 +55,8 @@ def architecture_fields(config: Config, where: str) -> dict[str, Any]:
     text = {**config, **config["text_config"]} if isinstance(config.get("text_config"), Mapping) else dict(config)
     _refuse(text, where)
     hidden, layers = _need(text, _HIDDEN, where), _need(text, _LAYERS, where)
+    if layers > _MOST_LAYERS:
+        raise ModelError.at(where, f"{layers:g} layers", f"at most {_MOST_LAYERS:,}")
     heads = _need(text, _HEADS, where)
     family = str(text.get("model_type", ""))
     gated = family not in _TWO_MATRICES
@@ -111,8 +114,9 @@ def _first(config: Config, names: tuple[str, ...]) -> Any:
 def _integer(value: Any, name: str, where: str) -> int | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or value != int(value):
-        raise ModelError.at(where, f"field {name!r} is {value!r}", "a whole number, not negative")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= _MOST or value != int(value):
+        raise ModelError.at(where, f"field {name!r} is {value!r}", f"a whole number from 0 to {_MOST:g}")
     return int(value)
 
 

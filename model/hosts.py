@@ -49,7 +49,7 @@ def across_s(op: str, size: Floats, hosts: int, members: int, platform: Platform
 def hosts_passed(stages: int, devices: int, platform: PlatformFacts) -> int:
     """Of the steps from stage to stage of a pipeline, each of so many devices, how many lead to another host."""
     here = host_devices(platform)
-    return sum(stage * devices // here != (stage - 1) * devices // here for stage in range(1, stages))
+    return stages - 1 if devices >= here else (stages - 1) * devices // here
 
 
 def says_network(platform: PlatformFacts) -> str:

@@ -19,7 +19,7 @@ from model.architecture import Architecture
 from model.conditioning import NOISE_SD, as_measured, condition, encode_both
 from model.derived import BASIS, derive, family_of, predictable
 from model.descriptors import PLACE_ROLES, ROOM_ROLES
-from model.feasibility import feasibility
+from model.feasibility import as_served, feasibility
 from model.history import Columns, Ints, groups_of, size, training
 from model.kept.training import kept_training
 from model.lessons import NOTHING_LEARNED, Correction, Lessons
@@ -78,7 +78,7 @@ def _with_slot_waits(found: Analysis, basis: Mapping[str, Estimate], shift: Floa
     if found.unqueued is found:
         return dict(basis)
     answer, waits = dict(basis), found.unqueued.points.load.amount < found.points.load.amount
-    for name in ("ttft_s", "e2e_s", "e2e_s_p90"):
+    for name in ("ttft_s", "tpot_s", "itl_s", "e2e_s", "e2e_s_p90"):
         mean, sd, wait = basis[name].log_mean, basis[name].log_sd, found.slot_wait_s(name)
         rows = np.flatnonzero(waits & (wait > 0))
         waiting = np.full(len(mean), -np.inf)
@@ -241,7 +241,7 @@ class Surrogate:
             validated |= len(rows.rows) >= _ENOUGH_OWN
         basis = _consistent(basis, is_measured)
         estimates = derive(basis, found.points, metrics or predictable(found.points))
-        feasible, why = feasibility(found.points, found.memory)
+        feasible, why = as_served(is_measured, *feasibility(found.points, found.memory))
         provenance = _provenance(is_measured, learned)
         return GridPrediction(estimates, feasible, found.memory.headroom, why, provenance, validated)
 

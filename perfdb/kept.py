@@ -17,7 +17,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -66,7 +66,7 @@ def kept(
         decode: the same from arrays; one that raises says that they are not whole.
         state: of what it is made from (as `repr` tells it apart), where only that of the newest is worth keeping.
     """
-    file = cache_folder("kept") / f"{name}{_SUFFIX}"
+    file = _file(name)
     with suppress(*_FAULTS):
         found = decode(_read(file, repr(state)))
         with suppress(OSError):  # where nothing can be written, what is there can be read
@@ -76,6 +76,15 @@ def kept(
     with suppress(OSError):
         _write(file, repr(state), encode(made))
     return made
+
+
+def is_kept(name: str) -> bool:
+    """Whether something of this name is kept: else `kept` works it out."""
+    return _file(name).exists()
+
+
+def _file(name: str) -> Path:
+    return cache_folder("kept") / f"{name}{_SUFFIX}"
 
 
 def name_of(kind: str, *parts: object) -> str:
@@ -142,15 +151,18 @@ def _padded(size: int) -> int:
 
 def _write(file: Path, state: str, arrays: Arrays) -> None:
     """Whole or not at all: another process may read or write the same."""
-    parts = [np.ascontiguousarray(values).tobytes() for values in arrays.values()]
-    data = b"".join(part.ljust(_padded(len(part)), b"\0") for part in parts)
+    data: list[memoryview | bytes] = []
+    for values in arrays.values():
+        plain = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+        data += [plain.data, bytes(_padded(plain.size) - plain.size)]
+    crc = reduce(lambda found, block: zlib.crc32(block, found), data, 0)
     named = [(name, values.dtype.str, values.shape) for name, values in arrays.items()]
-    head = json.dumps({"state": state, "arrays": named, "crc": zlib.crc32(data)})
+    head = json.dumps({"state": state, "arrays": named, "crc": crc})
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=file.parent, suffix=_PART, delete=False) as part:
         try:
             part.write(head.encode() + b"\n")
-            part.write(data)
+            part.writelines(data)
             part.close()
             Path(part.name).replace(file)
         except BaseException:

@@ -95,8 +95,8 @@ class Lengths:
         """
         # a plus inside a number (1e+3) joins no parts
         found = [_part(text, part) for part in re.split(r"\+(?!\d+\s*[,)])", text)]
-        if not any(weight for weight, _ in found):
-            raise InputError.at(f"lengths {text[:80]!r}", "no weight above 0", _EXPECTED)
+        if not 0 < sum(weight for weight, _ in found) < math.inf:
+            raise InputError.at(f"lengths {text[:80]!r}", "no weights that add up to a number above 0", _EXPECTED)
         return cls.mixed((weight, cls(((1.0, shape),))) for weight, shape in found)
 
     @classmethod

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -147,12 +148,14 @@ class Grid:
 
 
 def as_column(values: Sequence[Scalar]) -> np.ndarray[Any, Any]:
-    """An array of bool, int64 or float64 where all values are of that kind, else of objects."""
+    """An array of bool, int64 or float64 where all values are of that kind, else of objects. Whole numbers that int64
+    cannot hold are float64."""
     kinds = {type(value) for value in values}
     if kinds == {bool}:
         return np.array(values, dtype=bool)
     if kinds == {int}:
-        return np.array(values, dtype=np.int64)
+        with suppress(OverflowError):
+            return np.array(values, dtype=np.int64)
     if kinds and kinds <= {int, float}:
         return np.array(values, dtype=np.float64)
     column = np.empty(len(values), dtype=object)

@@ -1,16 +1,20 @@
-"""The operating point of a question to the closed form: from flags, or from a workload file as far as it can tell."""
+"""The operating point of a question to the closed form: from flags, or from a workload file as far as it can tell.
+
+`--isl` and `--osl` are means, of which nobody says how far lengths differ; `--scenario` and files say it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perfdb.errors import InputError
-from perfdb.records import Arrival, Workload
+from perfdb.lengths import Lengths
+from perfdb.records import Arrival, Provenance, Workload
 from servecast.output import note
-from servecast.whatif import workload_of
-from servecast.whatif_notes import NOT_SEEN, unseen_text
+from servecast.whatif import MOST_TOKENS, workload_of
+from servecast.whatif_notes import NOT_SEEN, means_text, unseen_text
 
 if TYPE_CHECKING:
     from model.simulate.traffic import Traffic
@@ -18,11 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AskedLoad:
-    """A workload, what of its file the closed form does not see, and the tokens of a prompt that others brought."""
+    """A workload, what of its file the closed form does not see, and the tokens of a prompt that others brought.
+
+    `is_half_in_step`: of a closed loop nothing is known but mean lengths, and how far requests stay in step is assumed.
+    """
 
     workload: Workload
     not_modelled: tuple[str, ...] = ()
     reused: float = 0.0
+    is_half_in_step: bool = False
 
     @property
     def text(self) -> str:
@@ -36,12 +44,16 @@ class AskedLoad:
         load = ", ".join(f"{value:g} {unit}" for unit, value in loads.items() if value is not None)
         return f"{asked.isl:g} + {asked.osl:g} tokens, {load}"
 
-    def said(self) -> dict[str, list[str]]:
-        """What a document says of it; a person is told, too."""
+    def told(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """The document of an answer with what the load leaves open; what the closed form does not see is printed."""
+        is_predicted = any(row["provenance"] != Provenance.MEASURED for row in answer["rows"])
+        if self.is_half_in_step and is_predicted and answer["mode"] != "disagg":
+            said = means_text(self.workload.isl or 0.0, self.workload.osl or 0.0)
+            answer = {**answer, "warnings": [*answer["warnings"], said]}
         if not self.not_modelled:
-            return {}
+            return answer
         note(unseen_text(self.not_modelled))
-        return {NOT_SEEN: list(self.not_modelled)}
+        return {**answer, NOT_SEEN: list(self.not_modelled)}
 
 
 def asked_load(
@@ -52,55 +64,78 @@ def asked_load(
     rate: float | None,
     batch: int | None = None,
     prefix_tokens: float | None = None,
+    scenario: str | None = None,
 ) -> AskedLoad:
-    """The load of exactly one of both lengths, or a workload file whose own load the flags replace.
+    """The load of mean lengths or those of a scenario, or a workload file whose own load the flags replace.
 
     The closed form takes mean lengths: of a mix, the mean request. All prompts begin with the same `prefix_tokens`.
 
     Raises:
-        InputError: lengths or load are missing or given twice. FileError: the file cannot be read.
+        InputError: lengths or load are missing, given twice or cannot be read. FileError: the file cannot be read.
     """
-    lengths = _one_of(isl, osl, workload)
+    _check_lengths(isl, osl, scenario, workload)
+    if workload is not None:
+        return _of_file(workload, concurrency, rate, batch, prefix_tokens)
+    lengths = None if scenario is None else Lengths.parse(scenario)
+    means = (isl or 0.0, osl or 0.0) if lengths is None else (lengths.isl, lengths.osl)
+    if lengths is not None and max(means) > MOST_TOKENS:
+        raise InputError.at("--scenario", f"a mean of {max(means):g} tokens", f"up to {MOST_TOKENS:.0e}")
+    shared = prefix_tokens or 0.0
+    if shared >= means[0]:
+        right = "fewer than --isl" if lengths is None else "fewer than a prompt has"
+        raise InputError.at("--prefix-tokens", f"{shared:g} of a prompt of {means[0]:g}", right)
+    plain = workload_of(*means, concurrency, rate, batch)
+    if lengths is None:
+        return AskedLoad(plain, reused=shared, is_half_in_step=(concurrency or 0) > 1)
+    return AskedLoad(replace(plain, lengths=str(lengths)), reused=_shared_by(lengths, shared))
+
+
+def asked_traffic(
+    isl: float | None,
+    osl: float | None,
+    workload: Path | None,
+    is_rate: bool,
+    is_simulated: bool,
+    scenario: str | None = None,
+) -> tuple[AskedLoad, Traffic]:
+    """What is sent, by mean lengths, those of a scenario or a workload file, under a load that is still to be found.
+
+    Raises:
+        InputError: lengths are missing, given twice or cannot be read. FileError: the file cannot be read.
+    """
+    from model.simulate.traffic import Traffic
+    from servecast.workloads import read_workload
+
+    _check_lengths(isl, osl, scenario, workload)
     if workload is None:
-        shared = prefix_tokens or 0.0
-        if shared >= lengths[0]:
-            raise InputError.at("--prefix-tokens", f"{shared:g} of a prompt of {lengths[0]:g}", "fewer than --isl")
-        return AskedLoad(workload_of(*lengths, concurrency, rate, batch), reused=shared)
+        traffic = Traffic(Lengths.parse(scenario or f"D({isl:.12g},{osl:.12g})"))
+    else:
+        traffic = read_workload(workload)
+    traffic = traffic.under(rate=1.0) if is_rate else traffic.under(concurrency=1)
+    if is_simulated:
+        return AskedLoad(traffic.plain()[0]), traffic
+    seen = _seen(traffic)
+    if isl is None:
+        return seen, traffic
+    means = replace(seen.workload, lengths=None)
+    return replace(seen, workload=means, is_half_in_step=not is_rate), traffic
+
+
+def _of_file(
+    path: Path, concurrency: int | None, rate: float | None, batch: int | None, prefix_tokens: float | None
+) -> AskedLoad:
     if prefix_tokens is not None:
         raise InputError.at("--prefix-tokens", "beside --workload", "prefixes in the workload file")
     from servecast.workloads import read_workload, workload_under
 
     if batch is None:
-        return _seen(workload_under(workload, rate, concurrency))
+        return _seen(workload_under(path, rate, concurrency))
     if rate is not None or concurrency is not None:
         other = "--rate" if rate is not None else "--concurrency"
         raise InputError.at("load", f"--batch and {other}", "one of them")
-    seen = _seen(read_workload(workload).under(concurrency=batch))
+    seen = _seen(read_workload(path).under(concurrency=batch))
     plain = replace(seen.workload, arrival=Arrival.BATCH, concurrency=None, batch_size=batch)
     return replace(seen, workload=plain)
-
-
-def asked_traffic(
-    isl: float | None, osl: float | None, workload: Path | None, is_rate: bool, is_simulated: bool
-) -> tuple[AskedLoad, Traffic]:
-    """What is sent, by both lengths or a workload file, under a load that is still to be found.
-
-    Raises:
-        InputError: lengths are missing or given twice. FileError: the file cannot be read.
-    """
-    from model.simulate.traffic import Traffic
-    from perfdb.lengths import Lengths
-    from servecast.workloads import read_workload
-
-    lengths = _one_of(isl, osl, workload)
-    if workload is None:
-        traffic = Traffic(Lengths.parse("D({:.12g},{:.12g})".format(*lengths)))
-    else:
-        traffic = read_workload(workload)
-    traffic = traffic.under(rate=1.0) if is_rate else traffic.under(concurrency=1)
-    plain, _ = traffic.plain()
-    plain = plain if workload is not None else replace(plain, lengths=None)  # as whatif: how they vary is not said
-    return (AskedLoad(plain) if is_simulated else replace(_seen(traffic), workload=plain)), traffic
 
 
 def _seen(traffic: Traffic) -> AskedLoad:
@@ -111,14 +146,17 @@ def _seen(traffic: Traffic) -> AskedLoad:
     return AskedLoad(plain, tuple(name for name in left_out if name != "shared prefixes"), reused_tokens(traffic))
 
 
-def _one_of(isl: float | None, osl: float | None, workload: Path | None) -> tuple[float, float]:
-    """Both lengths, zeros where a file has them."""
-    given = [flag for flag, value in (("--isl", isl), ("--osl", osl)) if value is not None]
-    if workload is not None:
-        if given:
-            raise InputError.at("lengths", f"{' and '.join(given)} beside --workload", "one of both")
-        return 0.0, 0.0
-    if isl is None or osl is None:
-        lacks = f"{given[0]} without {'--osl' if isl is not None else '--isl'}" if given else "none given"
-        raise InputError.at("lengths", lacks, "--isl and --osl, or --workload with a file")
-    return isl, osl
+def _shared_by(lengths: Lengths, tokens: float) -> float:
+    """Mean tokens of a prompt that begins with the same so many as all others, or with as many of them as it has."""
+    from model.simulate.traffic import Prefixes, Traffic, reused_tokens
+
+    return reused_tokens(Traffic(lengths, prefixes=Prefixes(1.0, 1, (tokens, tokens)))) if tokens else 0.0
+
+
+def _check_lengths(isl: float | None, osl: float | None, scenario: str | None, workload: Path | None) -> None:
+    """Refuse lengths that are not said, or said twice."""
+    flags = {"--isl": isl, "--osl": osl, "--scenario": scenario, "--workload": workload}
+    given = [flag for flag, value in flags.items() if value is not None]
+    if given not in (["--isl", "--osl"], ["--scenario"], ["--workload"]):
+        right = '--isl and --osl, or --scenario such as "D(512,128)", or --workload with a file'
+        raise InputError.at("lengths", " and ".join(given) or "none given", right)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, TypedDict, Unpack
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from model.load import load_of
 from model.memory import memory
 from model.question import Question
 from model.surrogate import Surrogate
-from perfdb.errors import FileError, InputError
+from perfdb.errors import FileError, InputError, UnknownNameError
 from perfdb.facts.engine_names import name_and_version
 from perfdb.facts.engines import EngineFacts, engine
 from perfdb.facts.platforms import platform
@@ -41,6 +41,15 @@ _DEVICES_OF_A_NODE = 8
 _METRICS = ("ttft_s", "tpot_s", "e2e_s", "output_tps", "request_tps", "output_tps_per_gpu", "output_tps_per_user")
 _PRICE = "cost_per_mtok"
 _ALL_DEFAULTS: Config = MappingProxyType({})
+
+
+class Choice(TypedDict, total=False):
+    """What a search takes by name: how many deployments to return (`top`, 1), the `configs` to choose from, and the
+    tokens that all prompts begin with (`prefix_tokens`, 0)."""
+
+    top: int
+    configs: Sequence[Config]
+    prefix_tokens: float
 
 
 class BaseBackend(Protocol):
@@ -83,8 +92,7 @@ class BaseBackend(Protocol):
         osl: float,
         devices: int,
         constraints: str,
-        top: int = 1,
-        configs: Sequence[Config] = ...,
+        **choice: Unpack[Choice],
     ) -> list[InferenceSummary]:
         """The deployments of the best throughput per device among those that keep the bounds."""
 
@@ -160,31 +168,32 @@ class Backend:
         osl: float,
         devices: int,
         constraints: str,
-        top: int = 1,
-        configs: Sequence[Config] = (),
+        **choice: Unpack[Choice],
     ) -> list[InferenceSummary]:
-        """The `top` deployments of the best throughput per device, best first; none where no bound can be kept.
+        """The deployments of the best throughput per device, best first; none where no bound can be kept.
 
         Args:
             model, platform_name: names that `servecast models` and `servecast platforms` list, or a model's folder.
             isl, osl: tokens of a prompt and of an answer.
             devices: how many a deployment may take.
             constraints: bounds on predicted means, such as "ttft_s<0.5, tpot_s<0.03".
-            top: how many to return.
-            configs: what to choose from, each at every one of `CONCURRENCIES`; else all ways of dividing the model in
-                powers of two.
+            choice: see `Choice`. Each of its configs is tried at every one of `CONCURRENCIES`; without any, all ways
+                of dividing the model in powers of two.
 
         Raises:
-            See `run_static`; InputError also where a bound cannot be read.
+            See `run_static`; InputError also where a bound cannot be read. UnknownNameError: `choice` has no such part.
         """
-        devices, top = count("devices", devices), count("top", top)
+        for name in choice.keys() - Choice.__annotations__.keys():
+            raise UnknownNameError.of("argument", name, Choice.__annotations__)
+        devices, top, configs = count("devices", devices), count("top", choice.get("top", 1)), choice.get("configs", ())
         slos = parse_slos(text("constraints", constraints))
         if isinstance(configs, str | Mapping) or not isinstance(configs, Sequence):
             raise InputError.at("configs", f"{configs!r}", "a list of configs")
         chosen = configs or self._divisions(text("model", model), devices)
         workload = Workload(*_lengths(isl, osl), Arrival.CLOSED, concurrency=1)
         bounded = tuple(slo.name for slo in slos)
-        found = self._predicted(model, platform_name, workload, chosen, 0.0, CONCURRENCIES, bounded)
+        prefix_tokens = choice.get("prefix_tokens", 0.0)
+        found = self._predicted(model, platform_name, workload, chosen, prefix_tokens, CONCURRENCIES, bounded)
         means = {name: np.array([one.metrics[name].mean for one in found]) for name in bounded}
         good = [one for one, keeps in zip(found, met(slos, means), strict=True) if keeps and one.feasible]
         within = [one for one in good if one.devices <= devices]

@@ -119,7 +119,7 @@ def _aggregated(asked: DisaggAsked, store: Store, there: int) -> list[dict[str, 
     question = replace(asked.asked, sets=plain, devices=None)
     model, grid = surrogate(store), question.grid()
     found: dict[int, dict[str, Any]] = {}
-    for places, part in question.questions(grid):
+    for places, part in question.questions(grid, model.scenarios):
         size = devices_of(part.grid, question.facts)
         load, replicas, worth = _share(load_of(part.workload, len(size)), there // size, asked.sharing.efficiency)
         answer = _together(model.predict(part, SHOWN, load), worth, worth / np.maximum(replicas, 1))

@@ -272,7 +272,7 @@ def question_of(asked: WhatIf, traffic: Traffic, by: str, slos: tuple[Slo, ...],
             raise InputError.at(f"--{name.replace('_', '-')}", f"{value:g}", "a number above 0 and below 1e9")
     if more.get("efficiency", 1.0) > 1.0:
         raise InputError.at("--efficiency", f"{more['efficiency']}", "at most 1")
-    gaps = [str(slo) for slo in slos if slo.name.startswith(GAPS)]
+    gaps = [str(slo) for slo in slos if slo.name.startswith((*GAPS, "output_tps_per_user"))]
     if gaps and not (plain.osl or 0.0) > 1:
         raise InputError.at(f"--slo {gaps[0]}", "answers of one token have no time between tokens", "other bounds")
     return CapacityQuestion(replace(asked, workload=loads[by]), slos, traffic, **more)

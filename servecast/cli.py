@@ -81,6 +81,9 @@ def run() -> None:
     except ServecastError as error:
         sys.stderr.write(f"servecast: {error}\n")
         sys.exit(error.exit_code)
+    except MemoryError:
+        sys.stderr.write("servecast: the answer takes more memory than there is; expected fewer requests or configs\n")
+        sys.exit(1)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:  # what typer makes of Ctrl-C, without a word
             raise KeyboardInterrupt from ended

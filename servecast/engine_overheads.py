@@ -10,8 +10,12 @@ from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from model.fitted_overheads import FittedOverheads, fitted_overheads
-from model.kept.training import kept_training
+from model.history import engine_facts
+from model.kept.training import kept_training, takes_long
+from servecast.first_learning import say_learning
 from servecast.kernel_tables import shelf_of
 
 if TYPE_CHECKING:
@@ -24,7 +28,7 @@ def with_fitted(points: Points, version: str | None, store: Store | None) -> tup
     """Points with overheads fitted to runs of their engine, and those; priors where the store holds no such run."""
     found = None
     if store is not None and store.path.exists():
-        history, taught = _taught(store.state)
+        history, taught = _taught(store.state, points.engine.name)
         found = fitted_overheads(history, taught, points.engine.name, version, points.platform.name)
     if found is None:
         return points, FittedOverheads(points.overheads, 0, 0, 0)
@@ -32,9 +36,15 @@ def with_fitted(points: Points, version: str | None, store: Store | None) -> tup
 
 
 @lru_cache(maxsize=4)
-def _taught(state: State) -> tuple[Columns, Training]:
-    history = state.store.results()
-    return history, kept_training(history, None, shelf_of(state.store))
+def _taught(state: State, engine: str) -> tuple[Columns, Training]:
+    """Runs of the engine, and what they teach: all runs where that is known already."""
+    history, shelf = state.store.results(), shelf_of(state.store)
+    if takes_long(history, shelf):
+        is_own = {name: engine_facts(str(name)).name == engine for name in set(history["engine"].tolist())}
+        own = np.array([is_own[name] for name in history["engine"].tolist()])
+        history = {name: values[own] for name, values in history.items()}
+        say_learning(history, shelf)
+    return history, kept_training(history, None, shelf)
 
 
 def overheads_document(found: FittedOverheads) -> dict[str, Any]:

@@ -91,7 +91,7 @@ class ModelCurve:
         metrics = {name: np.full(n, np.nan) for name in self.names}
         served, feasible, reasons = np.ones(n), np.zeros(n, dtype=bool), dict[int, str]()
         provenance = np.empty(n, dtype=object)
-        for rows, question in self.asked.questions(self.grid):
+        for rows, question in self.asked.questions(self.grid, self.model.scenarios):
             load = replace(load_of(question.workload, len(rows)), amount=loads[rows])
             found = self.model.predict(question, tuple(self.names), load=load)
             for name in self.names:

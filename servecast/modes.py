@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +34,18 @@ AGGREGATED = Mode("agg")
 
 
 def mode_of(
-    name: str, devices: int | None, given: Mapping[str, float | None], decode: str | None, slo: str | None
+    name: str,
+    devices: int | None,
+    given: Mapping[str, float | None],
+    decode: str | None,
+    slo: str | None,
+    parameters: Iterable[str] = (),
 ) -> Mode:
-    """The mode with its flags: `given` are `efficiency`, `router_limit` (requests/s) and `link` (GB/s).
+    """The mode with its flags: `given` are `efficiency`, `router_limit` (requests/s) and `link` (GB/s); `parameters`
+    those of --set, which may be of one pool ("prefill.tp").
 
     Raises:
-        UnknownNameError: no such mode. InputError: a flag belongs to another mode, or is out of range.
+        UnknownNameError: no such mode. InputError: a flag or a parameter belongs to another mode, or is out of range.
     """
     if name not in MODES:
         raise UnknownNameError.of("mode", name, MODES)
@@ -50,6 +56,7 @@ def mode_of(
         wrong = [f"--{flag.replace('_', '-')}" for flag in flags] + (["--decode"] if decode is not None else [])
         if wrong:
             raise InputError.at(wrong[0], "beside --mode agg", "--mode disagg or both")
+        _check_whole(parameters)
         return AGGREGATED
     from model.disagg.units import Sharing
     from servecast.slo import parse_slos
@@ -61,6 +68,19 @@ def mode_of(
     if "link" in flags:
         flags["link"] *= 1e9
     return Mode(name, Sharing(devices, **flags), decode, parse_slos(slo) if slo is not None else ())
+
+
+def _check_whole(parameters: Iterable[str]) -> None:
+    """Refuse parameters of one pool where there are none."""
+    dotted = [text.partition(".") for text in parameters if "." in text]
+    if not dotted:
+        return
+    from model.disagg.units import POOLS
+
+    for pool, dot, name in dotted:
+        if pool in POOLS:
+            what = f"a parameter of the {pool} pool, and --mode agg has no pools"
+            raise InputError.at(f"--set {pool}{dot}{name}", what, f"--mode disagg beside it, or no {pool!r} there")
 
 
 def answer_in_mode(asked: WhatIf, store: Store, mode: Mode, explained: bool, most: int | None) -> Told:

@@ -22,7 +22,13 @@ Db = Annotated[Path, typer.Option("--db", envvar="SERVECAST_DB", help="The perfo
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")]
 Wait = Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait while another process holds the database.")]
 Rate = Annotated[float | None, typer.Option("--rate", help="Requests per second, arriving at random.")]
-Concurrency = Annotated[int | None, typer.Option("--concurrency", min=1, help="Requests in flight.")]
+Concurrency = Annotated[int | None, typer.Option("--concurrency", min=1, max=1_000_000_000, help="Requests in flight.")]
+Isl = Annotated[float | None, typer.Option("--isl", min=1, help="Mean input length, tokens.")]
+Osl = Annotated[float | None, typer.Option("--osl", min=1, help="Mean output length, tokens.")]
+Scenario = Annotated[
+    str | None,
+    typer.Option("--scenario", help='Lengths as they are: all equal, "D(512,128)", or "N(480,240)/(300,150)".'),
+]
 Decode = Annotated[str | None, typer.Option("--decode", help="The decode pool's accelerator, where it is another.")]
 Link = Annotated[float | None, typer.Option("--link", help="GB/s from a device of one pool to one of the other.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="A parameter and its value; repeatable.")]

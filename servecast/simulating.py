@@ -45,7 +45,9 @@ _STEPS: Mapping[str, str] = {
 _UNLIKE = "only some of them wait for each other"
 """Why ranks that share experts are not simulated."""
 COMPILING = "compiling the simulator, once"
-_MOST: Mapping[str, int] = {"max_num_batched_tokens": 1 << 22, "max_num_seqs": 1 << 16}
+_LATEST_S = 1e9
+"""Later than this the clock, a float, no longer tells times of a microsecond apart."""
+_MOST: Mapping[str, int] = {"max_num_batched_tokens": 1 << 22, "max_num_seqs": 1 << 16, "dp": 1 << 12}
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,11 @@ def _trace_of(asked: Simulation) -> Trace:
         return read_trace(asked.trace)
     if asked.workload is None:
         raise InputError.at("load", "neither a trace nor a scenario", "one of them")
-    return sampled(asked.workload, asked.requests, asked.seed)
+    trace = sampled(asked.workload, asked.requests, asked.seed)
+    if trace.arrival_s.max() > _LATEST_S:
+        what = f"the last of {asked.requests} requests comes after {trace.arrival_s.max():.3g} s"
+        raise InputError.at("load", what, f"within {_LATEST_S:g} s, by a higher rate or fewer requests")
+    return trace
 
 
 def compile_once(kernel: object, first: Callable[[], object]) -> None:

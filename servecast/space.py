@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,12 @@ from perfdb.facts.engines import Applied, EngineFacts, EngineParameter, engine
 from perfdb.facts.platforms import platform
 from perfdb.records import Config, Grid, Scalar
 from search.space import ConfigSpace, Parameter
-from servecast.spec import TaskSpec
 
+if TYPE_CHECKING:
+    from servecast.spec import TaskSpec
+
+_MOST_EACH = 1 << 20
+"""A count beyond which none fits anything, and of which three make a product that int64 holds."""
 QUALITY_FLOOR = 1e-6
 """The quality cost of an unquantised model, which a log scale cannot hold as zero."""
 
@@ -106,9 +111,22 @@ def devices_of(grid: Grid, facts: EngineFacts, held: int | None = None) -> npt.N
     shares = np.array([value is True for value in attention.tolist()] or [False])
     devices = np.full(len(grid), 1 if spread else held or 1, dtype=np.int64)
     for role, column in spread.items():
-        if column.dtype.kind == "i":
-            devices *= np.where(shares & (role == "dp"), 1, np.maximum(column, 1))
+        devices *= np.where(shares & (role == "dp"), 1, _counts(column))
     return devices
+
+
+def _counts(column: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """A column as the model reads it: 2.0 and "2" are 2, and 1 stands for what is no count."""
+    if column.dtype.kind == "i":
+        return np.asarray(np.clip(column, 1, _MOST_EACH), dtype=np.int64)
+    return np.array([_count(value) for value in column.tolist()], dtype=np.int64)
+
+
+def _count(value: Scalar) -> int:
+    with suppress(TypeError, ValueError):
+        number = float(value or 1)
+        return int(min(number, _MOST_EACH)) if number >= 1 and number.is_integer() else 1
+    return 1
 
 
 def _check_files(task: TaskSpec, facts: EngineFacts) -> None:

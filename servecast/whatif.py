@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import repeat
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid, Scalar, Target, Workload
 from perfdb.store import State, Store
 from search.space import ConfigSpace, Parameter
+from servecast.first_learning import say_learning
 from servecast.kernel_tables import shelf_of
 from servecast.output import cell_text, note, print_table
 from servecast.space import devices_of
@@ -52,7 +54,9 @@ def _fitted(state: State, without_run: str | None) -> Surrogate:
     if without_run is not None and len(history["run_id"]):
         keep = np.array([run != without_run for run in history["run_id"]], dtype=bool)
         history = {name: column[keep] for name, column in history.items()}
-    return Surrogate.fit(history, shelf_of(state.store))
+    shelf = shelf_of(state.store)
+    say_learning(history, shelf)
+    return Surrogate.fit(history, shelf)
 
 
 @dataclass(frozen=True)
@@ -230,11 +234,11 @@ def rows_of_grid(answer: GridPrediction, grid: Grid | None, at: npt.NDArray[np.i
     return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
 
 
-def intervals(estimate: Estimate, at: npt.NDArray[np.int64]) -> list[dict[str, float]]:
-    """The estimates of the rows `at` their places, as objects."""
+def intervals(estimate: Estimate, at: npt.NDArray[np.int64]) -> list[dict[str, float] | None]:
+    """The estimates of the rows `at` their places, as objects; None where there is nothing to estimate."""
     part = Estimate(estimate.log_mean[at], estimate.log_sd[at])
     ends = zip(part.mean.tolist(), part.lo.tolist(), part.hi.tolist(), strict=True)
-    return [{"mean": mean, "lo": lo, "hi": hi} for mean, lo, hi in ends]
+    return [None if isnan(mean) else {"mean": mean, "lo": lo, "hi": hi} for mean, lo, hi in ends]
 
 
 def workload_of(isl: float, osl: float, concurrency: int | None, rate: float | None, batch: int | None) -> Workload:
@@ -288,6 +292,8 @@ def say_kernels(step: str, shares: Sequence[Mapping[str, Any]], active: float) -
     print_table([step, "time", "share", "from"], table, f"\n{step} step of {of}: {total * 1e3:.2f} ms")
 
 
-def interval_text(interval: Mapping[str, float]) -> str:
+def interval_text(interval: Mapping[str, float] | None) -> str:
     """The mean and its 90 % interval."""
+    if interval is None:
+        return cell_text(None)
     return f"{cell_text(interval['mean'])} [{cell_text(interval['lo'])}, {cell_text(interval['hi'])}]"

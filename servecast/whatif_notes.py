@@ -6,6 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from model.queueing import MOST_LOAD
+from perfdb.records import Provenance
+
 NOT_SEEN = "not_modelled"
 """Where a document says what of its load the closed form does not see."""
 
@@ -20,6 +23,26 @@ def notes_of(answer: Mapping[str, Any]) -> list[str]:
 def unseen_text(names: Sequence[str]) -> str:
     """What of a load the closed form does not see."""
     return f"not seen by the closed form: {', '.join(names)}; servecast simulate serves them"
+
+
+def means_text(isl: float, osl: float) -> str:
+    """What is assumed of a closed loop of which mean lengths alone are known."""
+    what = "--isl and --osl are means of lengths that may differ: half of the requests are taken to stay in step"
+    return f'{what}; if all are equal, say --scenario "D({isl:g},{osl:g})" instead'
+
+
+def overload_texts(answer: Mapping[str, Any], rate: float | None) -> list[str]:
+    """A sentence where configs serve less than the `rate` of requests/s that comes; not on what was measured, which
+    ends with the run."""
+    rows = [row for row in answer["rows"] if row["feasible"] and row["provenance"] != Provenance.MEASURED]
+    behind = [row for row in rows if row["request_tps"]["mean"] < MOST_LOAD * (rate or 0.0)]
+    if not behind:
+        return []
+    some = f"{len(behind)} of these configs serve{'s' if len(behind) == 1 else ''}"
+    who = "the config serves" if len(answer["rows"]) == 1 else some
+    most = max(row["request_tps"]["mean"] for row in behind)
+    what = f"{who} less than the {rate:g} requests/s that come ({most:.3g} at most)"
+    return [f"{what}: waits grow for as long as they do, and ttft_s and e2e_s are those of a short run"]
 
 
 def link_text(answer: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from servecast.documents import first_problem, read_document
 from servecast.mixes import PartSpec, mixed, without_files
 
 _DIGITS = 5
-_FINITE = 1e12
+_FINITE, _MOST = 1e12, 1_000_000_000
 
 Positive = Annotated[float, Field(gt=0, lt=_FINITE)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -84,7 +84,7 @@ class WorkloadSpec(_Strict):
     mix: Annotated[list[PartSpec], Field(min_length=1)] | None = None
     arrival: Literal["poisson", "constant", "closed"] | None = None
     request_rate: Positive | None = None
-    concurrency: Annotated[int, Field(gt=0)] | None = None
+    concurrency: Annotated[int, Field(gt=0, le=_MOST)] | None = None
     burstiness: Positive = 1.0
     rate_over_time: RhythmSpec | None = None
     prefixes: PrefixSpec | None = None

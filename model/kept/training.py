@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from importlib import import_module
 
 from model.architecture import Architecture
-from model.history import FAMILIES, Columns, Training, training
+from model.history import FAMILIES, Columns, Training, size, training
 from model.tables.said import listening
 from model.tables.shelf import Shelf
 from perfdb.facts.own import own_facts
-from perfdb.kept import Arrays, as_text, from_text, kept, name_of
+from perfdb.kept import Arrays, as_text, from_text, is_kept, kept, name_of
 
 _PLAIN = ("rows", "group", "features", "sequences", "of_tables")
 _KINDS = ("residual", "analytic")
+_MANY = 200
+"""Rows whose steps take longer than the compiler does to load: loops find it there from the first one on."""
 
 
 def kept_training(history: Columns, local: Architecture | None, shelf: Shelf) -> Training:
@@ -24,8 +27,22 @@ def kept_training(history: Columns, local: Architecture | None, shelf: Shelf) ->
     with listening():
         if shelf.identity is None or local is not None:
             return training(history, local, shelf)
-        name = name_of("training", shelf.identity, own_facts(), _digest(history))
-        return kept(name, lambda: training(history, None, shelf), _arrays, _training)
+        return kept(_name(history, shelf), lambda: _worked_out(history, shelf), _arrays, _training)
+
+
+def takes_long(history: Columns, shelf: Shelf) -> bool:
+    """Whether `kept_training` has many rows to work out."""
+    return size(history) >= _MANY and not is_kept(_name(history, shelf))
+
+
+def _name(history: Columns, shelf: Shelf) -> str:
+    return name_of("training", shelf.identity, own_facts(), _digest(history))
+
+
+def _worked_out(history: Columns, shelf: Shelf) -> Training:
+    if size(history) >= _MANY:
+        import_module("model.compiled")
+    return training(history, None, shelf)
 
 
 def _digest(history: Columns) -> bytes:

@@ -115,7 +115,7 @@ def real(where: str, name: str, value: Any) -> float:
     except (TypeError, ValueError):
         found = float("nan")
     if isinstance(value, bool) or not 0 <= found < 1e12:
-        raise FileError(f"{where}: {name} is {_short(value)}; expected a number from 0")
+        raise FileError(f"{where}: {name} is {_short(value)}; expected a number from 0, below 1e12")
     return found
 
 

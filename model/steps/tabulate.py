@@ -45,6 +45,7 @@ _SEND_S = 10e-6
 _MESSAGES = {"dispatch", "combine"}
 _NETWORK: Key = ("network", "", "")
 _NO_JOINT = np.array([0.0, 1.0])
+_NO_OVERHEADS = Overheads(0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,9 @@ class StepModel:
     @property
     def _apart(self) -> Apart:
         """Attention of prompts and of decoding sequences; configs that divide it in the same way share it."""
-        apart, said = _attending(replace(self, sharding=Sharding(self.sharding.tp), host_s=0.0))
+        weights = self.weight_dtype if self.model.is_mla else ""  # only latent attention has its projections with it
+        alike = replace(self, weight_dtype=weights, head_dtype="", overheads=_NO_OVERHEADS, host_s=0.0)
+        apart, said = _attending(replace(alike, sharding=Sharding(self.sharding.tp)))
         say(said)
         return apart
 

@@ -15,26 +15,30 @@ GLITCH = 3.0
 """How many times what its neighbours say a measurement may be, either way: tiles and other kernels make up to two."""
 
 
-def on_grid(ratio: Floats, factor: float) -> tuple[Bools, Floats]:
+def on_grid(ratio: Floats, factor: float, first_axis: int = 0) -> tuple[Bools, Floats]:
     """Which places of a grid are glitches, and the mean of the ratios of all their neighbours.
+
+    Axes before `first_axis` tell several grids of one shape apart.
 
     A glitch has measured neighbours on both sides along some axis, and is apart from those that it has on any.
     """
     limit = np.log(factor)
     high, low, checked = np.ones(ratio.shape, bool), np.ones(ratio.shape, bool), np.zeros(ratio.shape, bool)
-    total, count = np.zeros(ratio.shape), np.zeros(ratio.shape)
-    for axis in range(ratio.ndim):
+    total, count, is_known = np.zeros(ratio.shape), np.zeros(ratio.shape), np.isfinite(ratio)
+    for axis in range(first_axis, ratio.ndim):
+        if ratio.shape[axis] < 2:
+            continue
         sides = np.zeros(ratio.shape, np.int8)
         upper, lower = (_part(ratio.ndim, axis, cut) for cut in ((1, None), (0, -1)))
         for own, other in ((upper, lower), (lower, upper)):
-            known = np.isfinite(ratio[other])
+            known = is_known[other]
             high[own] &= ~known | (ratio[own] > ratio[other] + limit)
             low[own] &= ~known | (ratio[own] < ratio[other] - limit)
             total[own] += np.where(known, ratio[other], 0.0)
             count[own] += known
             sides[own] += known
         checked |= sides > 1
-    return checked & (high | low) & np.isfinite(ratio), total / np.maximum(count, 1.0)
+    return checked & (high | low) & is_known, total / np.maximum(count, 1.0)
 
 
 def on_lines(ratio: Floats, line: Ints, factor: float) -> tuple[Bools, Floats]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.prediction import Floats
+from model.tables.distinct import distinct
 
 _TILE = 64.0
 """Rows and columns of a product are computed in tiles of at least so many."""
@@ -158,13 +159,21 @@ def _experts(rates: Rates, keys: Sequence[Numbers], arguments: Sequence[Floats])
 
 def share_met(each: Floats, experts: Numbers, skew: Numbers) -> Floats:
     """Share of the experts that get a token when they get `each` on average; one is liked as a power law says."""
+    many, power = np.broadcast_arrays(np.asarray(experts, np.float64), np.asarray(skew, np.float64))
+    first, kind = distinct([many.ravel(), power.ravel()], many.size)
+    liked = _liked(many.ravel()[first], power.ravel()[first])
+    place = kind.reshape(many.shape)
+    met = -np.expm1(-each[..., None] * liked[place] / liked.mean(axis=-1, keepdims=True)[place]).mean(axis=-1)
+    return np.where(power == 0.0, np.minimum(each, 1.0), met)
+
+
+def _liked(experts: Floats, skew: Floats) -> Floats:
+    """How likely experts of each rank are chosen, times any number, for k kinds of routing, `k x ranks`."""
     rank = (np.arange(_RANKS) + 0.5) / _RANKS
-    exponent = 1.0 - np.where(np.asarray(skew) == 0.0, 0.5, skew)[..., None]
+    exponent = 1.0 - np.where(skew == 0.0, 0.5, skew)[:, None]
     exponent = np.where(np.abs(exponent) < _LEAST_EXPONENT, _LEAST_EXPONENT, exponent)
-    most = np.maximum(_MOST_LIKED * np.asarray(experts, dtype=np.float64), 1.0)[..., None]
-    liked = ((most**exponent - 1.0) * rank + 1.0) ** (1.0 / exponent)
-    met = -np.expm1(-each[..., None] * liked / liked.mean(axis=-1, keepdims=True)).mean(axis=-1)
-    return np.where(np.asarray(skew) == 0.0, np.minimum(each, 1.0), met)
+    most = np.maximum(_MOST_LIKED * experts, 1.0)[:, None]
+    return np.asarray(((most**exponent - 1.0) * rank + 1.0) ** (1.0 / exponent))
 
 
 def _latent_context(rates: Rates, keys: Sequence[Numbers], arguments: Sequence[Floats]) -> Floats:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from model.prediction import Floats
 from model.tables.answer import INTERPOLATED, MEASURED
+from model.tables.distinct import distinct, medians
 from model.tables.glitches import on_lines
 from model.tables.grid import AXES, Ints, Packed
 from model.tables.kernels import Base, Coordinate
@@ -35,15 +36,13 @@ def pack_lines(
         argument: `r`, and what time it took, `seconds`, `r`.
         base, coordinate, factor: see `model.tables.pack.pack`.
     """
-    order = np.lexsort((seconds, argument, which))
-    which, argument, seconds = which[order], argument[order], seconds[order]
-    starts = np.flatnonzero(np.r_[True, (np.diff(which) > 0) | (np.diff(argument) > 0)])
-    counts = np.diff(np.r_[starts, len(which)])
-    values = (seconds[starts + (counts - 1) // 2] + seconds[starts + counts // 2]) / 2.0
-    at, argument = which[starts], argument[starts]
-    knots, codes = coordinate(0, argument, tuple(keys[at].T)), np.full(len(values), MEASURED, np.int8)
+    first, kind = distinct([which, argument], len(which))
+    values = medians(kind, seconds, len(first))
+    at, argument = which[first], argument[first]
+    named = tuple(keys[at].T)
+    knots, codes = coordinate(0, argument, named), np.full(len(values), MEASURED, np.int8)
     if np.isfinite(factor):
-        ideal = base(tuple(keys[at].T), [argument])
+        ideal = base(named, [argument])
         wrong, said = on_lines(np.log(values / ideal), at, factor)
         values = np.where(wrong, np.exp(said) * ideal, values)
         codes[wrong] = INTERPOLATED
@@ -80,8 +79,6 @@ def _spreads(values: Floats, knots: Floats, at: npt.NDArray[np.int64], slices: i
     predicted = (1.0 - share) * values[inner - 1] + share * values[inner + 1]
     checked = way > LEAST_WAY
     errors = np.abs(np.log(predicted / values[inner]))[checked] / way[checked]
-    of = at[inner][checked]
-    ends = np.cumsum(np.bincount(of, minlength=slices))
     found = np.full((slices, AXES), UNTRIED)
-    found[:, 0] = spread_of(np.split(errors, ends[:-1]))
+    found[:, 0] = spread_of(errors, at[inner][checked], slices)
     return found

@@ -1,6 +1,7 @@
 """From scattered measurements to a packed grid: repeats as their median, holes filled, spreads from leaving knots out.
 
-Notation: r rows; a table has up to four axes of coordinates and any number of keys, which tell its slices apart.
+Notation: r rows; a table has up to four axes of coordinates and any number of keys, which tell its s slices apart.
+Those of one shape, g of them, are packed together.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from model.prediction import Bools, Floats
 from model.tables.answer import EXTRAPOLATED, INTERPOLATED, MEASURED
-from model.tables.distinct import distinct
+from model.tables.distinct import distinct, medians
 from model.tables.glitches import on_grid
 from model.tables.grid import AXES, Ints, Packed
 from model.tables.kernels import Base, Coordinate
@@ -55,66 +56,104 @@ def pack(
     if len(arguments) == 1:
         packed, lows, highs = pack_lines(named, which, arguments[0], seconds, base, coordinate, factor)
         return Table(packed, named, lows, highs)
-    order = np.argsort(which, kind="stable")
-    ends = np.cumsum(np.bincount(which, minlength=len(named)))
-    slices = []
-    for number, rows in enumerate(np.split(order, ends[:-1])):
-        own = [axis[rows] for axis in arguments]
-        slices.append(_slice(named[number], own, seconds[rows], base, coordinate, factor))
-    return _joined(named, slices)
+    measured = _measured(which, arguments, seconds, len(named))
+    shapes, shape_of = np.unique(measured.sizes, axis=0, return_inverse=True)
+    groups = [np.flatnonzero(shape_of.reshape(-1) == number) for number in range(len(shapes))]
+    blocks = [_block(rows, measured, named[rows], base, coordinate, factor) for rows in groups]
+    return _joined(named, measured, blocks)
 
 
 @dataclass(frozen=True)
-class _Slice:
+class _Measured:
+    """The grids of s slices below each other: `values` (NaN where nothing was measured) of each from `offsets` on, of
+    shape `sizes` (`s x 4`), and the `arguments` of its knots along each of up to four axes, from `starts` on."""
+
+    sizes: Ints
+    offsets: Ints
+    values: Floats
+    starts: list[Ints]
     arguments: list[Floats]
+
+    def places(self, rows: Ints) -> Ints:
+        """Where the values of slices of one shape stand, `g x v`."""
+        return np.asarray(self.offsets[rows, None] + np.arange(self.sizes[rows[0]].prod()))
+
+    def axes(self, rows: Ints) -> list[Floats]:
+        """The arguments of slices of one shape, `g x k` along each of the four axes: 0 where it has none."""
+        own = [
+            values[starts[rows, None] + np.arange(size)]
+            for values, starts, size in zip(self.arguments, self.starts, self.sizes[rows[0]], strict=False)
+        ]
+        return own + [np.zeros((len(rows), 1))] * (AXES - len(own))
+
+
+def _measured(which: Ints, arguments: Sequence[Floats], seconds: Floats, slices: int) -> _Measured:
+    sizes, place = np.ones((slices, AXES), np.int64), np.zeros(len(which), np.int64)
+    starts, knots = [], []
+    for axis, values in enumerate(arguments):
+        first, kind = distinct([which, values], len(which))
+        sizes[:, axis] = np.bincount(which[first], minlength=slices)
+        starts.append(_before(sizes[:, axis]))
+        knots.append(values[first])
+        place = place * sizes[which, axis] + kind - starts[-1][which]
+    volumes = sizes.prod(axis=1)
+    offsets = _before(volumes)
+    return _Measured(sizes, offsets, medians(offsets[which] + place, seconds, volumes.sum()), starts, knots)
+
+
+def _before(counts: Ints) -> Ints:
+    """How many there are before each."""
+    return np.asarray(np.cumsum(counts) - counts)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """The packed grids of slices of one shape: `knots` `g x k` along each of the four axes, `values` and `codes`
+    `g x ...`, and along each axis the errors of knots that were left out, and whose they are."""
+
+    slices: Ints
+    axes: list[Floats]
     knots: list[Floats]
     values: Floats
     codes: npt.NDArray[np.int8]
-    errors: list[Floats]
+    errors: list[tuple[Floats, Ints]]
 
 
-def _slice(
-    key: Floats, arguments: Sequence[Floats], seconds: Floats, base: Base, coordinate: Coordinate, factor: float
-) -> _Slice:
-    found = [np.unique(axis, return_inverse=True) for axis in arguments]
-    axes = [values for values, _ in found] + [np.zeros(1)] * (AXES - len(found))
-    shape = tuple(len(axis) for axis in axes)
-    places = [place.reshape(-1) for _, place in found] + [np.zeros(len(seconds), np.int64)] * (AXES - len(found))
-    values = _medians(np.ravel_multi_index(places, shape), seconds, shape)
-    knots = [coordinate(number, axis, tuple(key)) if number < len(found) else axis for number, axis in enumerate(axes)]
+def _block(rows: Ints, measured: _Measured, keys: Floats, base: Base, coordinate: Coordinate, factor: float) -> _Block:
+    axes, count = measured.axes(rows), len(measured.arguments)
+    values = measured.values[measured.places(rows)].reshape(len(rows), *measured.sizes[rows[0]])
+    named = tuple(keys.T[:, :, None])
+    knots = [coordinate(axis, own, named) if axis < count else own for axis, own in enumerate(axes)]
     known = np.isfinite(values)
     codes = np.where(known, MEASURED, EXTRAPOLATED).astype(np.int8)
     if not known.all() or np.isfinite(factor):
-        mesh = [axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")]
-        ideal = base(tuple(key), mesh[: len(found)]).reshape(shape)
-        wrong, said = on_grid(np.log(values / ideal), factor)
+        ideal = _ideal(axes[:count], keys, values.shape, base)
+        wrong, said = on_grid(np.log(values / ideal), factor, 1)
         values = np.where(wrong, np.exp(said) * ideal, values)
         codes[wrong] = INTERPOLATED
-    errors = [left_out(values, knots[axis], axis) for axis in range(AXES)]
+    errors = [left_out(values, knots[axis], axis + 1) for axis in range(AXES)]
     if not known.all():
         values = np.where(known, values, _filled(values / ideal) * ideal)
-    return _Slice(axes, knots, values, codes, errors)
+    return _Block(rows, axes, knots, values, codes, [(wrong_by, rows[whose]) for wrong_by, whose in errors])
 
 
-def _medians(places: Ints, seconds: Floats, shape: tuple[int, ...]) -> Floats:
-    """The median of the rows of each place, NaN where there is none."""
-    values = np.full(shape, np.nan)
-    if np.bincount(places).max() == 1:
-        values.flat[places] = seconds
-        return values
-    order = np.lexsort((seconds, places))
-    places, seconds = places[order], seconds[order]
-    starts = np.flatnonzero(np.r_[True, np.diff(places) > 0])
-    counts = np.diff(np.r_[starts, len(places)])
-    values.flat[places[starts]] = (seconds[starts + (counts - 1) // 2] + seconds[starts + counts // 2]) / 2.0
-    return values
+def _ideal(axes: Sequence[Floats], keys: Floats, shape: tuple[int, ...], base: Base) -> Floats:
+    """The formula at every place, `g x ...`."""
+    mesh = []
+    for number, axis in enumerate(axes):
+        along = axis.reshape(len(axis), *[-1 if number == other else 1 for other in range(AXES)])
+        mesh.append(np.broadcast_to(along, shape).ravel())
+    volume = int(np.prod(shape[1:]))
+    return np.asarray(base(tuple(np.repeat(column, volume) for column in keys.T), mesh)).reshape(shape)
 
 
 def _filled(ratios: Floats) -> Floats:
-    """Unknown places take the nearest known value along the last axis, then along the one before, and so on."""
-    for axis in reversed(range(ratios.ndim)):
-        lines = np.moveaxis(ratios, axis, -1)
-        ratios = np.moveaxis(np.take_along_axis(lines, nearest(np.isfinite(lines)), axis=-1), -1, axis)
+    """Unknown places take the nearest known value along the last axis, then along the one before, and so on; the first
+    axis tells grids apart."""
+    for axis in reversed(range(1, ratios.ndim)):
+        if ratios.shape[axis] > 1:
+            lines = np.moveaxis(ratios, axis, -1)
+            ratios = np.moveaxis(np.take_along_axis(lines, nearest(np.isfinite(lines)), axis=-1), -1, axis)
     return ratios
 
 
@@ -128,22 +167,25 @@ def nearest(known: Bools) -> Ints:
     return np.where((found >= 0) & (found < length), found, 0)
 
 
-def _joined(keys: Floats, slices: Sequence[_Slice]) -> Table:
-    sizes = np.array([[len(axis) for axis in part.knots] for part in slices])
+def _joined(keys: Floats, measured: _Measured, blocks: Sequence[_Block]) -> Table:
+    sizes, slices = measured.sizes, len(keys)
     ends = np.cumsum(sizes.ravel()).reshape(sizes.shape)
     bounds = np.concatenate([np.r_[0, ends[:-1, -1]][:, None], ends], axis=1)
-    volumes = np.r_[0, np.cumsum(sizes.prod(axis=1))[:-1]]
-    spread = np.stack([spread_of([part.errors[axis] for part in slices]) for axis in range(AXES)], axis=1)
-    packed = Packed(
-        np.concatenate([axis for part in slices for axis in part.knots]),
-        bounds.astype(np.int64),
-        np.concatenate([part.values.ravel() for part in slices]),
-        np.concatenate([part.codes.ravel() for part in slices]),
-        np.array([bool((part.codes != MEASURED).any()) for part in slices]),
-        volumes.astype(np.int64),
-        spread,
-        NOISE,
-    )
-    lows = np.array([[axis[0] for axis in part.arguments] for part in slices])
-    highs = np.array([[axis[-1] for axis in part.arguments] for part in slices])
+    knots, values = np.empty(ends[-1, -1]), np.empty(len(measured.values))
+    codes, has_others = np.empty(len(values), np.int8), np.empty(slices, bool)
+    lows, highs = np.empty((slices, AXES)), np.empty((slices, AXES))
+    for block in blocks:
+        rows, places = block.slices, measured.places(block.slices)
+        values[places], codes[places] = block.values.reshape(places.shape), block.codes.reshape(places.shape)
+        has_others[rows] = (codes[places] != MEASURED).any(axis=1)
+        for axis, (own, found) in enumerate(zip(block.axes, block.knots, strict=True)):
+            knots[bounds[rows, axis, None] + np.arange(found.shape[1])] = found
+            lows[rows, axis], highs[rows, axis] = own[:, 0], own[:, -1]
+    spread = np.stack([_spread([block.errors[axis] for block in blocks], slices) for axis in range(AXES)], axis=1)
+    packed = Packed(knots, bounds.astype(np.int64), values, codes, has_others, measured.offsets, spread, NOISE)
     return Table(packed, keys, lows, highs)
+
+
+def _spread(parts: Sequence[tuple[Floats, Ints]], slices: int) -> Floats:
+    errors, whose = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return spread_of(errors, whose, slices)

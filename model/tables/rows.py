@@ -79,12 +79,12 @@ def _preferred(names: np.ndarray, columns: list[Floats], seconds: Floats, kernel
     Engines try those of experts and take the fastest. Of others the one captured in a graph counts, then the most
     measured one.
     """
-    counts = Counter(names.tolist())
-    if len(counts) < 2:
+    if len(set(names.tolist())) < 2:
         return np.arange(len(names))
     if kernel.op == EXPERTS.op:
         rank = seconds
     else:
+        counts = Counter(names.tolist())
         order = sorted(counts, key=lambda name: (str(name).endswith("eager"), -counts[name], str(name)))
         usual = {name: float(number) for number, name in enumerate(order)}
         rank = np.array([usual[name] for name in names.tolist()])

@@ -85,7 +85,7 @@ def tables_identity(database: Database) -> str:
 
 def _read_state(database: Database) -> str:
     """A digest of the files that the rows are from, how they were read, and the latencies of each."""
-    with database.reading() as connection:
+    with database.reading(is_kept=True) as connection:
         rows = connection.execute(
             """SELECT content_hash, settings, importer_version, many, latencies FROM (
                    SELECT source_id, count(*) AS many, bit_xor(hash(source_row, latency_s)) AS latencies
@@ -96,7 +96,7 @@ def _read_state(database: Database) -> str:
 
 def _read_sets(database: Database, platform: str) -> tuple[OperationSet, ...]:
     wanted = ", ".join([*_SETS, "count(*)", "min(latency_s)"])
-    with database.reading() as connection:
+    with database.reading(is_kept=True) as connection:
         rows = connection.execute(
             f"SELECT {wanted} FROM op_measurements WHERE platform = ? GROUP BY ALL ORDER BY ALL", [platform]
         ).fetchall()
@@ -144,7 +144,7 @@ def _read(connection: Connection, wanted: Mapping[str, str | None]) -> Operation
 
 
 def _read_some(connection: Connection, wanted: Mapping[str, str | None], columns: Sequence[str]) -> OperationTable:
-    """Some columns; texts as in `_read`.
+    """Some columns; texts are read once per combination that occurs, which a digest of 64 bits tells apart.
 
     Raises:
         UnknownNameError: no column is called so.
@@ -152,30 +152,38 @@ def _read_some(connection: Connection, wanted: Mapping[str, str | None], columns
     for name in columns:
         if name not in COLUMNS:
             raise UnknownNameError.of("column of operation tables", name, COLUMNS)
-    values = list(wanted.values())
     texts, numbers = ([name for name in columns if (name in TEXTS) is is_text] for is_text in (True, False))
-    listed = ", ".join(texts) or "NULL"
-    connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE said AS SELECT *, (row_number() OVER ())::INTEGER - 1 AS place FROM (
-                SELECT DISTINCT {listed} FROM op_measurements WHERE {_condition("", wanted)})""",
-        values,
-    )
-    known = connection.execute(f"SELECT {listed} FROM said ORDER BY place").fetchall()
-    same = " AND ".join(f"o.{name} IS NOT DISTINCT FROM said.{name}" for name in texts)
-    # a join on one row of texts costs more than reading all the numbers
-    place, joined = ("said.place", f"JOIN said ON {same}") if len(known) > 1 else ("0", "")
+    said = f"hash({', '.join(texts)})" if texts else "0"
     found = connection.execute(
-        f"""SELECT {place} AS place, {"".join(f"{_sql(name)} AS {name}, " for name in numbers)}
-            FROM op_measurements o {joined} WHERE {_condition("o.", wanted)}""",
-        values,
+        f"""SELECT rowid AS place, {said} AS said, {", ".join(map(_sql, numbers)) or "0"}
+            FROM op_measurements o WHERE {_condition("", wanted)}""",
+        list(wanted.values()),
     ).fetchnumpy()
-    places = np.asarray(found["place"], dtype=np.int64)
-    told = dict(zip(texts, zip(*known, strict=True), strict=True)) if known else {}
-    read: dict[str, npt.NDArray[Any]] = {name: _objects(values)[places] for name, values in told.items()}
+    first, kind = _kinds(np.asarray(found["said"]))
+    told = _texts_of(connection, texts, np.asarray(found["place"])[first].tolist())
+    read: dict[str, npt.NDArray[Any]] = {name: _objects(values)[kind] for name, values in told.items()}
     read |= {name: _floats(found[name]) for name in numbers}
     for column in read.values():
         column.setflags(write=False)
-    return OperationTable(read, len(places))
+    return OperationTable(read, len(kind))
+
+
+def _kinds(codes: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """A row of each code, and the number of each row's, `n`."""
+    if len(codes) and (codes == codes[0]).all():
+        return np.zeros(1, np.int64), np.zeros(len(codes), np.int64)
+    _, first, kind = np.unique(codes, return_index=True, return_inverse=True)
+    return first, kind.reshape(-1)
+
+
+def _texts_of(connection: Connection, texts: Sequence[str], places: Sequence[int]) -> dict[str, list[object]]:
+    """The text columns of the rows at the given places, in that order."""
+    if not places:
+        return {name: [] for name in texts}
+    listed, numbers = ", ".join(["rowid", *texts]), ", ".join(map(str, places))
+    rows = connection.execute(f"SELECT {listed} FROM op_measurements WHERE rowid IN ({numbers})").fetchall()
+    at = {row[0]: row[1:] for row in rows}
+    return {name: [at[place][number] for place in places] for number, name in enumerate(texts)}
 
 
 def _condition(prefix: str, wanted: Mapping[str, str | None]) -> str:

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from servecast.options import DEFAULT_DB, Db, Decode, Json, Link, Wait, open_store, pairs, typed_list
+from servecast.options import (
+    DEFAULT_DB,
+    Db,
+    Decode,
+    Isl,
+    Json,
+    Link,
+    Osl,
+    Scenario,
+    Wait,
+    open_store,
+    pairs,
+    typed_list,
+)
 
 
 def capacity(
@@ -15,8 +28,9 @@ def capacity(
     platform: Annotated[str, typer.Option("--platform", help="An accelerator, or local.")],
     engine: Annotated[str, typer.Option("--engine", help="vllm, sglang, trtllm or llamacpp.")],
     slo: Annotated[str, typer.Option("--slo", help="Bounds that must hold: ttft_s<0.5,tpot_s_p99<0.05.")],
-    isl: Annotated[float | None, typer.Option("--isl", min=1, help="Input length, tokens.")] = None,
-    osl: Annotated[float | None, typer.Option("--osl", min=1, help="Output length, tokens.")] = None,
+    isl: Isl = None,
+    osl: Osl = None,
+    scenario: Scenario = None,
     workload: Annotated[
         Path | None, typer.Option("--workload", help="A workload file instead of --isl and --osl.")
     ] = None,
@@ -32,7 +46,7 @@ def capacity(
     method: Annotated[str, typer.Option("--method", help="model (closed form), or simulate.")] = "model",
     requests: Annotated[
         int | None,
-        typer.Option("--requests", min=100, help="Per simulation, at least.", show_default="1000"),
+        typer.Option("--requests", min=100, max=200_000, help="Per simulation, at least.", show_default="1000"),
     ] = None,
     seed: Annotated[
         int | None,
@@ -75,12 +89,12 @@ def capacity(
         if given is not None and method == "model":
             raise InputError.at(flag, "without --method simulate", "both, or neither")
     values = {name: typed_list(text, f"--set {name}") for name, text in pairs(sets, "--set").items()}
-    load, traffic = asked_traffic(isl, osl, workload, by == "rate", method == "simulate")
+    load, traffic = asked_traffic(isl, osl, workload, by == "rate", method == "simulate", scenario)
     question = question_of(
         WhatIf(model, platform, engine, load.workload, values, reused=load.reused), traffic, by, parse_slos(slo),
         requests=(requests or 1000) if method == "simulate" else None, seed=seed or 0, devices=devices,
         total_rate=total_rate, efficiency=efficiency, usd_per_hour=usd_per_hour,
-        mode=mode_of(mode, None, {"link": link}, decode, None),
+        mode=mode_of(mode, None, {"link": link}, decode, None, values),
     )  # fmt: skip
-    answer = answer_capacity(question, open_store(db, wait)) | load.said()
+    answer = load.told(answer_capacity(question, open_store(db, wait)))
     emit_json(answer) if json else say_capacity(answer)

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from servecast.options import DEFAULT_DB, Concurrency, Db, Decode, Json, Link, Rate, Sets, Wait, open_store
+from servecast.options import (
+    DEFAULT_DB,
+    Concurrency,
+    Db,
+    Decode,
+    Json,
+    Link,
+    Rate,
+    Scenario,
+    Sets,
+    Wait,
+    open_store,
+)
 
 
 def simulate(
@@ -18,9 +30,7 @@ def simulate(
         Path | None,
         typer.Option("--trace", help="Requests with their times: docs/traffic.md names the formats."),
     ] = None,
-    scenario: Annotated[
-        str | None, typer.Option("--scenario", help='Lengths instead of a trace: "D(512,128)", "N(480,240)/(300,150)".')
-    ] = None,
+    scenario: Scenario = None,
     workload: Annotated[
         Path | None, typer.Option("--workload", help="A workload file; --rate or --concurrency change its load.")
     ] = None,
@@ -69,9 +79,8 @@ def simulate(
 
     asked = workload_under(workload, rate, concurrency) if workload else None
     plain = scenario_of(scenario, rate, concurrency) if scenario is not None else None
-    count, where = 1000 if requests is None else requests, open_store(db, wait)
-    question = Simulation(
-        model or "", platform or "", engine, one_config(sets), trace, asked or plain, count, seed or 0, where
-    )
-    answer = served(question, mode_of(mode or "agg", None, {"link": link}, decode, None))
+    count, where, config = 1000 if requests is None else requests, open_store(db, wait), one_config(sets)
+    chosen = mode_of(mode or "agg", None, {"link": link}, decode, None, config)
+    question = Simulation(model or "", platform or "", engine, config, trace, asked or plain, count, seed or 0, where)
+    answer = served(question, chosen)
     emit_json(answer) if json else say_simulation(answer)

@@ -8,7 +8,22 @@ from typing import Annotated
 
 import typer
 
-from servecast.options import DEFAULT_DB, Concurrency, Db, Decode, Json, Link, Rate, Wait, open_store, pairs, typed_list
+from servecast.options import (
+    DEFAULT_DB,
+    Concurrency,
+    Db,
+    Decode,
+    Isl,
+    Json,
+    Link,
+    Osl,
+    Rate,
+    Scenario,
+    Wait,
+    open_store,
+    pairs,
+    typed_list,
+)
 
 
 def whatif(
@@ -17,8 +32,9 @@ def whatif(
     engine: Annotated[
         str, typer.Option("--engine", help="vllm, sglang, trtllm or llamacpp, also with a version: vllm:0.24.0.")
     ],
-    isl: Annotated[float | None, typer.Option("--isl", min=1, help="Input length, tokens.")] = None,
-    osl: Annotated[float | None, typer.Option("--osl", min=1, help="Output length, tokens.")] = None,
+    isl: Isl = None,
+    osl: Osl = None,
+    scenario: Scenario = None,
     workload: Annotated[
         Path | None, typer.Option("--workload", help="A workload file instead of --isl and --osl.")
     ] = None,
@@ -71,19 +87,21 @@ def whatif(
     from servecast.output import emit_json
     from servecast.report.axes import check_writable
     from servecast.whatif import MOST_LINES, MOST_ROWS, WhatIf, best_rows
+    from servecast.whatif_notes import overload_texts
 
     if plot is not None:
         check_writable(plot)
     values = {name: typed_list(text, f"--set {name}") for name, text in pairs(sets, "--set").items()}
-    load = asked_load(isl, osl, workload, concurrency, rate, batch, prefix_tokens)
+    load = asked_load(isl, osl, workload, concurrency, rate, batch, prefix_tokens, scenario)
     flags = {"efficiency": efficiency, "router_limit": router_limit, "link": link}
-    chosen = mode_of(mode, devices, flags, decode, slo)
+    chosen = mode_of(mode, devices, flags, decode, slo, values)
     asked = WhatIf(model, platform, engine, load.workload, values, devices, load.reused)
     asked_for = prod(map(len, values.values()))
     listed = MOST_LINES if not json else None if asked_for <= MOST_ROWS else MOST_ROWS
     most = None if plot else top or listed
     answer, say = answer_in_mode(asked, open_store(db, wait), chosen, explain, most)
-    answer |= load.said()
+    answer = load.told(answer)
+    answer["warnings"].extend(overload_texts(answer, load.workload.request_rate))
     if plot is not None:
         from servecast.report.whatif_page import write_whatif_page
 

@@ -66,7 +66,8 @@ def write_whatif_page(answer: Mapping[str, Any], title: str, path: Path) -> None
         raise InputError.at("--plot", "no config fits", "at least one")
     said = _described(rows)
     config = {"displayModeBar": False, "responsive": True}
-    figures = [_figure(rows, said, answer.get("slo", []), *axes) for axes in _PLOTS]
+    drawn = [axes for axes in _PLOTS if rows[0][axes[0]] is not None]
+    figures = [_figure(rows, said, answer.get("slo", []), *axes) for axes in drawn]
     plots = [
         to_html(figure, full_html=False, include_plotlyjs=place == 0, config=config)
         for place, figure in enumerate(figures)

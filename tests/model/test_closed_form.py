@@ -117,3 +117,10 @@ def test_answers_of_two_tokens_are_prompts_for_the_most_part(served_by: str, seq
     (ttft, _, rate), (simulated, _, simulated_rate) = both(LLAMA, loop(512, 2, 8), served_by, **{seqs: 64})
     assert ttft == pytest.approx(simulated, rel=0.35)
     assert rate == pytest.approx(simulated_rate, rel=0.35)
+
+
+@pytest.mark.parametrize(("isl", "osl", "concurrency"), [(128, 1024, 256), (512, 256, 128), (1024, 512, 64)])
+def test_the_burst_at_the_start_fills_steps_whatever_the_lengths(isl: int, osl: int, concurrency: int) -> None:
+    """Of twelve rounds the first is most of the mean: later prompts come one by one."""
+    load = loop(isl, osl, concurrency, 0.5)
+    assert off(load, NOT, max_num_batched_tokens=8192, max_num_seqs=256)[0] < 0.2

@@ -75,6 +75,11 @@ def test_a_factor_never_shortens(positions: int, factor: float) -> None:
 def test_positions_of_shipped_models_and_of_files(tmp_path: Path) -> None:
     assert (LLAMA.max_positions, QWEN.max_positions) == (131072, 40960)
     assert resolve_model("huggyllama/llama-7b").max_positions == 0
+    # a quantised copy is no later release of the model whose longer sequences count for a name of that row
+    for name in ("Qwen/Qwen3-30B-A3B-FP8", "Qwen/Qwen3-235B-A22B-FP8", "nvidia/Qwen3-235B-A22B-NVFP4"):
+        assert resolve_model(name).max_positions == 40960
+    assert resolve_model("Qwen/Qwen3-30B-A3B-Instruct-2507").max_positions == 262144
+    assert resolve_model("Qwen/Qwen2.5-1.5B").max_positions == 131072
     said = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 99}
     said |= {"intermediate_size": 128, "max_position_embeddings": 1000}
     for scaling, positions in ((None, 1000), ({"type": "linear", "factor": 2.5}, 2500)):

@@ -66,6 +66,26 @@ def test_measured_rows_answer_for_themselves_and_teach_the_rest() -> None:
     assert measured < other
 
 
+def test_a_config_that_was_measured_did_serve_whatever_the_rules_say() -> None:
+    """Engines can be told to go beyond a model's positions: then the run is stronger than the rule."""
+    asked = question(grid=Grid({"max_model_len": np.array([200_000, 300_000]), "max_num_seqs": np.array([16, 16])}))
+    refused = Surrogate.fit({}).predict(asked)
+    assert not refused.feasible.any()
+    assert sorted(refused.reasons) == [0, 1]
+    found = Surrogate.fit(rows(asked, keep=[1])).predict(asked)
+    assert found.feasible.tolist() == [False, True]
+    assert sorted(found.reasons) == [0]
+    assert found.provenance.tolist() == ["learned", "measured"]
+
+
+def test_answers_of_one_token_have_nothing_between_tokens() -> None:
+    one = Workload(isl=512, osl=1, arrival=Arrival.CLOSED, concurrency=8)
+    found = Surrogate.fit(related()).predict(question(workload=one), [*PREDICTED, "tpot_s_p99"]).metrics
+    nothing = {name for name, estimate in found.items() if np.isnan(estimate.mean).all()}
+    assert nothing == {"tpot_s", "itl_s", "tpot_s_p99", "output_tps_per_user"}
+    assert all(np.isfinite(found[name].hi).all() for name in found.keys() - nothing)
+
+
 def test_the_noise_of_a_measured_config_comes_from_its_repeats() -> None:
     asked = question()
     repeats = rows(asked, keep=[0, 0, 0, 0, 0, 0])

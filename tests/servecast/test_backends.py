@@ -115,6 +115,25 @@ def test_a_common_beginning_is_computed_once(backend: BaseBackend) -> None:
     assert most.ttft_s < whole.ttft_s / 2
 
 
+def test_the_best_is_of_prompts_that_begin_alike() -> None:
+    vllm = get_backend("vllm")
+    asked: Any = {"isl": 4000, "osl": 64, "devices": 1, "constraints": "ttft_s<0.5", "configs": [{"tp": 1}]}
+    [plain], [alike] = (
+        vllm.find_best_result_under_constraints(LLAMA, PLACE, **asked, prefix_tokens=tokens) for tokens in (0, 3500)
+    )
+    assert alike.output_tps_per_gpu > 1.5 * plain.output_tps_per_gpu
+    again = vllm.run_agg(LLAMA, PLACE, 4000, 64, alike.workload.concurrency, config={"tp": 1}, prefix_tokens=3500)
+    assert again.output_tps == pytest.approx(alike.output_tps)
+    assert vllm.find_best_result_under_constraints(LLAMA, PLACE, **asked) == [plain]
+
+
+def test_the_best_answer_of_one_token_has_no_tpot() -> None:
+    vllm = get_backend("vllm")
+    assert np.isnan(vllm.run_agg(LLAMA, PLACE, 1000, 1, 8).tpot_s)
+    assert vllm.find_best_result_under_constraints(LLAMA, PLACE, 1000, 1, 8, "tpot_s<9") == []
+    assert vllm.find_best_result_under_constraints(LLAMA, PLACE, 1000, 1, 8, "ttft_s<9")
+
+
 def test_numbers_of_numpy_are_numbers() -> None:
     vllm = get_backend("vllm")
     given = vllm.run_agg(LLAMA, PLACE, np.int64(1000), np.float32(200), np.int32(8), config={"tp": np.int64(2)})
@@ -171,6 +190,8 @@ def test_what_is_of_a_wrong_type_is_one_sentence(changed: dict[str, Any], said: 
         ({"configs": {"tp": 2}}, "configs: {'tp': 2}; expected a list of configs"),
         ({"configs": None}, "configs: None; expected a list of configs"),
         ({"configs": ["tp"]}, "config: 'tp' is no mapping"),
+        ({"prefix_tokens": 1000}, "prefix_tokens: 1000; expected a number from 0 to less than isl, 1000"),
+        ({"best": 3}, "unknown argument 'best'; known: configs, prefix_tokens, top"),
         ({"model": None}, "model: None is no text"),
     ],
 )

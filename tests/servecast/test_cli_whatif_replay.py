@@ -85,6 +85,21 @@ def test_an_engine_may_be_asked_by_its_version(cli):
     assert "unknown engine" in cli.run(*WHATIF[:-1], "vllmx:0.24.0", *POINT).stderr
 
 
+def test_an_answer_of_one_token_has_no_time_between_tokens(cli, tmp_path):
+    one, two = (["--isl", "512", "--osl", osl, "--concurrency", "8"] for osl in ("1", "2"))
+    [row] = cli.json(*WHATIF, *one)["rows"]
+    assert row["tpot_s"] is row["itl_s"] is None
+    assert row["e2e_s"]["mean"] == pytest.approx(row["ttft_s"]["mean"])
+    [row] = cli.json(*WHATIF, *two)["rows"]
+    assert row["tpot_s"]["mean"] > 0
+    header, line = cli.run(*WHATIF, *one).stdout.splitlines()
+    assert line[header.index("tpot_s") :].split()[0] == "-"
+    page = tmp_path / "page.html"
+    cli.json(*WHATIF, *one, "--plot", str(page))
+    assert "seconds to the first token" in page.read_text()
+    assert "seconds per output token" not in page.read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -105,6 +120,12 @@ def test_an_engine_may_be_asked_by_its_version(cli):
         ([*WHATIF, *POINT, "--plot", "none/page.html"], "none/page.html: the page cannot be written (there is no such"),
         ([*WHATIF, *POINT, "--plot", "."], "no file; expected the name of a page"),
         ([*WHATIF, *POINT, "--decode", ""], "--decode: beside --mode agg"),
+        (
+            [*WHATIF, *POINT, "--set", "prefill.tp=4"],
+            "--set prefill.tp: a parameter of the prefill pool, and --mode agg has no pools; expected --mode disagg "
+            "beside it, or no 'prefill' there",
+        ),
+        ([*WHATIF, *POINT, "--set", "pool.tp=4"], "unknown parameter of vllm 'pool.tp'"),
     ],
 )
 def test_whatif_refuses_in_one_sentence(cli, arguments, sentence):
@@ -122,7 +143,8 @@ def test_a_parameter_that_changes_no_prediction_is_said(cli):
     assert len({line.partition("yes")[0] for line in done.stdout.splitlines()[1:]}) == 1
     pools = cli.json(*WHATIF, *POINT, "--mode", "disagg", "--set", "decode.scheduling_policy=priority")
     assert [text for text in pools["warnings"] if text.startswith("scheduling_policy: not seen")]
-    assert cli.json(*WHATIF, *POINT, "--set", "tp=1,2", "--set", "kv_cache_dtype=fp8")["warnings"] == []
+    load = ["--scenario", "D(512,64)", "--concurrency", "8"]
+    assert cli.json(*WHATIF, *load, "--set", "tp=1,2", "--set", "kv_cache_dtype=fp8")["warnings"] == []
 
 
 def test_replay_runs_every_config_once_and_finds_all_of_the_hypervolume(cli):
@@ -204,8 +226,8 @@ def test_suggest_and_record_from_the_command_line(cli, task_file):
 
 def test_a_document_of_a_large_grid_holds_the_best_configs_and_says_so(cli, monkeypatch):
     monkeypatch.setattr("servecast.whatif.MOST_ROWS", 3)
-    asked = ["whatif", "--model", "meta-llama/Llama-3.1-8B", "--platform", "h100_sxm", "--isl", "512", "--osl", "64"]
-    asked += ["--engine", "vllm", "--concurrency", "64", "--db", "none.duckdb"]
+    asked = ["whatif", "--model", "meta-llama/Llama-3.1-8B", "--platform", "h100_sxm", "--engine", "vllm"]
+    asked += ["--scenario", "D(512,64)", "--concurrency", "64", "--db", "none.duckdb"]
     whole = cli.json(*asked, "--set", "max_num_seqs=8,16,32")
     assert [row["config"]["max_num_seqs"] for row in whole["rows"]] == [8, 16, 32]
     answer = cli.json(*asked, "--set", "max_num_seqs=8,64,16,32")

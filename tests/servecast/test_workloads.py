@@ -18,8 +18,6 @@ from model.load import load_of
 from model.simulate.traffic import Conversations, Prefixes, Traffic, sampled
 from perfdb.errors import FileError, InputError
 from perfdb.lengths import Lengths
-from perfdb.records import Arrival
-from servecast.asked_load import asked_load
 from servecast.fitting import fit_file
 from servecast.task_file import load_task
 from servecast.workloads import read_workload, workload_document, workload_under, write_workload
@@ -141,27 +139,6 @@ def test_a_command_may_replace_the_load(tmp_path: Path) -> None:
         workload_under(path, 1.0, 1)
     with pytest.raises(InputError, match="no load"):
         workload_under(write(tmp_path / "bare.yaml", {"lengths": "D(9,9)"}), None, None)
-
-
-def test_the_closed_form_takes_the_mean_request_of_a_mix_and_says_what_it_leaves_out(tmp_path: Path) -> None:
-    mix = write(tmp_path / "mix.yaml", {"lengths": "3 D(500,100) + 1 D(4000,400)", "request_rate": 4})
-    asked = asked_load(None, None, mix, None, None)
-    assert (asked.workload.isl, asked.workload.osl, asked.workload.request_rate) == (1375, 175, 4)
-    assert asked.said() == {}
-    chat = asked_load(None, None, write(tmp_path / "chat.yaml", CHAT), None, None)
-    assert chat.said() == {"not_modelled": ["conversations", "burstiness"]}
-    batch = asked_load(None, None, mix, None, None, 8)
-    assert (batch.workload.arrival, batch.workload.batch_size, batch.workload.concurrency) == (Arrival.BATCH, 8, None)
-    for given_, message in (
-        ((None, 5.0, None, 1, None), "lengths: --osl without --isl; expected --isl and --osl, or --workload"),
-        ((5.0, None, None, 1, None), "lengths: --isl without --osl"),
-        ((None, None, None, 1, None), "lengths: none given"),
-        ((5.0, None, mix, 1, None), "lengths: --isl beside --workload"),
-        ((5.0, 5.0, mix, 1, None), "lengths: --isl and --osl beside --workload"),
-        ((None, None, mix, 1, None, 2), "load: --batch and --concurrency"),
-    ):
-        with pytest.raises(InputError, match=message):
-            asked_load(*given_)
 
 
 def load(path: Path, edit: Callable[..., None], **fields: Any) -> Any:

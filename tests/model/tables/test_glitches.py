@@ -110,3 +110,10 @@ def test_an_end_without_two_neighbours_along_any_axis_is_kept() -> None:
     edge = np.zeros((4, 4))
     edge[0, 2] = 4.0
     assert np.argwhere(on_grid(edge, GLITCH)[0]).tolist() == [[0, 2]]
+
+
+def test_grids_of_one_shape_say_nothing_of_each_other() -> None:
+    sizes, keys = np.tile(2.0 ** np.arange(6), 2), np.repeat([[1.0], [2.0]], 6, axis=0)
+    seconds = sizes * np.tile([1.0, 1.0, 9.0, 1.0, 1.0, 1.0], 2)
+    table = pack(keys, [sizes, np.ones(12)], seconds, lambda _, a: a[0], lambda _, values, __: values, GLITCH)
+    np.testing.assert_allclose(table.packed.values, sizes)

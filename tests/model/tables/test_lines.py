@@ -66,3 +66,13 @@ def test_equal_rows_are_of_one_kind_in_ascending_order(rows: list[tuple[int, int
 def test_without_columns_all_rows_are_of_one_kind(rows: int) -> None:
     first, kind = distinct([], rows)
     assert (len(first), kind.tolist()) == (min(rows, 1), [0] * rows)
+
+
+@given(st.lists(st.floats(-5, 300) | st.integers(0, 40).map(float), min_size=1, max_size=40))
+def test_whole_numbers_are_told_apart_as_any_others(values: list[float]) -> None:
+    column = np.array(values)
+    known, where, wanted = np.unique(column, return_index=True, return_inverse=True)
+    first, kind = distinct([column], len(column))
+    np.testing.assert_array_equal(kind, wanted)
+    if len(known) > 1:
+        np.testing.assert_array_equal(first, where)
