@@ -195,7 +195,6 @@ def server_of(
 def _replicas(points: Points, tables: Tables) -> Replicas:
     """vLLM's replicas of a mixture of experts share its experts, and are chosen by load; others are served in turn."""
     from model.simulate.lockstep_costs import lockstep_costs
-    from model.simulate.pipeline_clock import PipelineCosts
     from model.simulate.replicas import Replicas
     from model.steps.config import step_costs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from model.points import Points
-from model.simulate.lockstep_clock import LockstepCosts
+from model.simulate.together import LockstepCosts
 from model.steps.config import step_model
 from model.tables.library import Tables
 

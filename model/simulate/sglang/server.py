@@ -167,4 +167,12 @@ def new_engine(settings: SglangSettings, requests: Requests) -> Engine:
         np.zeros(2 * n + 2, dtype=np.int64), np.zeros(2 * most, dtype=_PLANNED), np.zeros(most, dtype=_LISTS),
         np.zeros(most, dtype=np.int64),
     )  # fmt: skip
-    return server, new_tree(settings.num_blocks if settings.enable_prefix_caching else 0)
+    return server, new_tree(_most_kept(settings, requests))
+
+
+def _most_kept(settings: SglangSettings, requests: Requests) -> int:
+    """Pages that the tree can ever hold."""
+    if not settings.enable_prefix_caching:
+        return 0
+    tokens = requests.asked["prompt"] + requests.asked["limit"]
+    return int(min(settings.num_blocks, (tokens // settings.block_size).sum()))
