@@ -59,7 +59,7 @@ def served_by_ranks(trace: Trace, settings: SglangSettings, costs: PipelineCosts
     """
     whole, stages, requests = costs.whole, costs.stages, _requests(trace)
     if stages > 1:
-        settings = replace(settings, max_num_seqs=max(settings.max_num_seqs // stages, 1), overlaps=False)
+        settings = replace(settings, max_num_seqs=settings.max_num_seqs // stages, overlaps=False)
     own = _reaching(whole.own, trace, settings)
     reached = PipelineCosts(whole._replace(own=own, experts=_going_on(whole.experts, len(own.tokens) - 1)), stages)
     ranks, course = new_ranks(settings, requests, count, stages), new_course(count, stages)
