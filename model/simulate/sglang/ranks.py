@@ -14,7 +14,7 @@ from model.compiled import inner_njit
 from model.simulate.blocks import NONE, Ints
 from model.simulate.records import Record
 from model.simulate.sglang.radix import Tree
-from model.simulate.sglang.server import Engine, Server, SglangSettings, new_engine
+from model.simulate.sglang.server import Engine, Server, SglangSettings, new_server, trees_of
 from model.simulate.state import Requests
 
 
@@ -34,14 +34,14 @@ class Ranks(NamedTuple):
 
 def new_ranks(settings: SglangSettings, requests: Requests, count: int, batches: int) -> Ranks:
     """`count` fresh ranks."""
-    (server, tree), n, rows = new_engine(settings, requests), len(requests.asked), count * batches
+    server, n, rows = new_server(settings, requests), len(requests.asked), count * batches
     anchors, seats = np.arange(n, n + rows), np.resize(server.seats[:1], n + rows)
     seats["before"][n:] = seats["after"][n:] = anchors
     names = ("status", "bucket", "classes", "plan", "lists", "finished")
     stacked = {name: np.stack([getattr(server, name)] * rows) for name in names}
     servers = Server(seats=seats, waiting=np.stack([server.waiting] * count), **stacked)
-    trees = Tree._make(np.stack([array] * count) for array in tree)
     latest, partial = np.arange(count) * batches, np.full(count, NONE, dtype=np.int64)
+    trees = trees_of(settings, requests, count)
     return Ranks(servers, trees, latest, partial, batches, settings.num_blocks)
 
 

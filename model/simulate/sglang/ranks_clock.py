@@ -33,7 +33,7 @@ from model.simulate.sglang.scheduler import (
     start_decodes,
     start_prompts,
 )
-from model.simulate.sglang.server import Flags, Server
+from model.simulate.sglang.server import Engine, Flags, Server
 from model.simulate.sglang.waiting import wait
 from model.simulate.stages import PipelineCosts, new_stages, through_s
 from model.simulate.state import Requests
@@ -80,7 +80,7 @@ def serve_ranks(
     turn, now, seen = course.status[0], 0.0, 0.0
     while arrivals.status[0].done < len(arrivals.due) and now < np.inf:
         _receive(flags, requests, ranks, arrivals, desk, turn.turn, book, seen)
-        kind = _decide(flags, requests, ranks, course)
+        kind = _decide_or_rest(flags, requests, ranks, course)
         _answer_owed(ranks, course, arrivals, now)
         if kind == FAILS:
             break
@@ -121,19 +121,26 @@ def _receive(
 
 
 @inner_njit
-def _decide(flags: Flags, requests: Requests, ranks: Ranks, course: Course) -> int:
-    """A step of the micro-batch whose turn it is, on all ranks: IDLE where none has anything to do, DECODE where one
-    has, FAILS where SGLang would end for want of memory. Where nobody has, the new token ratio is the first again."""
-    kind = _decide_once(flags, requests, ranks, course)
+def _decide_or_rest(flags: Flags, requests: Requests, ranks: Ranks, course: Course) -> int:
+    """As `decide`; where nobody at all has anything to do, the new token ratio is the first again."""
+    kind = decide(flags, requests, ranks, course)
     if kind != IDLE or course.status[0].flying > 0:
         return int(kind)
-    for row in ranks.latest:
-        ranks.servers.status[row][0].ratio = flags.first_ratio
-    return int(_decide_once(flags, requests, ranks, course))  # nobody is in the batch any more: that may let one in
+    rest(flags, ranks)
+    return int(decide(flags, requests, ranks, course))  # nobody is in the batch any more: that may let one in
 
 
 @inner_njit
-def _decide_once(flags: Flags, requests: Requests, ranks: Ranks, course: Course) -> int:
+def rest(flags: Flags, ranks: Ranks) -> None:
+    """Where nobody has anything to do the new token ratio is the first again."""
+    for row in ranks.latest:
+        ranks.servers.status[row][0].ratio = flags.first_ratio
+
+
+@inner_njit
+def decide(flags: Flags, requests: Requests, ranks: Ranks, course: Course) -> int:
+    """A step of the micro-batch whose turn it is, on all ranks: IDLE where none has anything to do, DECODE where one
+    has, FAILS where SGLang would end for want of memory."""
     turn, prompts, decided = course.status[0].turn, False, IDLE
     for rank in range(len(course.shapes)):
         kind = _start_prompts(flags, requests, ranks, rank, turn)
@@ -167,20 +174,24 @@ def _start_prompts(flags: Flags, requests: Requests, ranks: Ranks, rank: int, tu
 
 @inner_njit
 def _set_part_aside(server: Server, ranks: Ranks, rank: int, step: Record) -> None:
-    """A part of a prompt that is not its last yields nothing when its step is done."""
-    now, lists, kept = server.status[0], server.lists, 0
+    """A part of a prompt that is not its last yields nothing when its step is done: it stands behind the others."""
+    now, lists = server.status[0], server.lists
     now.partial, step.is_part = NONE, 0
     if step.kind not in (PREFILL, MIXED):
         return
     for place in range(now.prefills):
         if lists[place].prefill == ranks.partial[rank]:
             step.is_part = 1
-        else:
-            lists[kept].prefill, lists[kept].tokens, lists[kept].hit = (
-                lists[place].prefill, lists[place].tokens, lists[place].hit,
-            )  # fmt: skip
-            kept += 1
-    now.prefills = kept
+        elif step.is_part == 1:
+            _swap(lists[place - 1], lists[place])
+    now.prefills -= step.is_part
+
+
+@inner_njit
+def _swap(left: Record, right: Record) -> None:
+    left.prefill, right.prefill = right.prefill, left.prefill
+    left.tokens, right.tokens = right.tokens, left.tokens
+    left.hit, right.hit = right.hit, left.hit
 
 
 @inner_njit
@@ -218,12 +229,18 @@ def _finish(flags: Flags, requests: Requests, ranks: Ranks, course: Course, book
         alike = note_decoded(server, book, step.kind, now)
         gap = now - step.told_s if alike > 0 else now - own.began_s
         step.told_s = now if step.kind != PREFILL else step.told_s
-        finish_step(flags, requests, engine, step.kind)
-        if step.is_part:
-            status.is_full = 0
+        finish(flags, requests, engine, step)
         note_finished(server, book, step.kind, now)
         write(book, now, 1, gap, gap, alike, step.used)
     return book
+
+
+@inner_njit
+def finish(flags: Flags, requests: Requests, engine: Engine, step: Record) -> None:
+    """A step ran: a part of a prompt makes room in its micro-batch again."""
+    finish_step(flags, requests, engine, step.kind)
+    if step.is_part:
+        engine[0].status[0].is_full = 0
 
 
 @inner_njit
