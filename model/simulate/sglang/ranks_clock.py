@@ -247,16 +247,17 @@ def finish(flags: Flags, requests: Requests, engine: Engine, step: Record) -> No
 def _owes(flags: Flags, ranks: Ranks, course: Course, arrivals: Arrivals, now: float) -> bool:
     """Who is done is answered now, or where the next step was decided on already, when that has begun; answers
     whether it was."""
-    turn, busy = course.status[0].turn, False
+    turn, servers, busy = course.status[0].turn, ranks.servers, False
     for rank in range(len(course.shapes)):
-        status = engine_of(ranks, rank, turn)[0].status[0]
+        status = servers.status[rank * ranks.batches + turn][0]
         busy = busy or status.running > 0 or ranks.partial[rank] != NONE or status.head < status.tail
     owes = flags.ahead and busy
     for rank in range(len(course.shapes)):
-        server = engine_of(ranks, rank, turn)[0]
-        course.steps[rank, turn].owed = server.status[0].finished if owes else 0
+        row = rank * ranks.batches + turn
+        finished = servers.status[row][0].finished
+        course.steps[rank, turn].owed = finished if owes else 0
         if not owes:
-            answer(arrivals, server.finished[: server.status[0].finished], now)
+            answer(arrivals, servers.finished[row][:finished], now)
     return bool(owes)
 
 
@@ -266,5 +267,5 @@ def _answer_owed(ranks: Ranks, course: Course, arrivals: Arrivals, now: float) -
     turn = course.status[0].turn
     for rank in range(len(course.shapes)):
         step = course.steps[rank, turn]
-        answer(arrivals, engine_of(ranks, rank, turn)[0].finished[: step.owed], now)
+        answer(arrivals, ranks.servers.finished[rank * ranks.batches + turn][: step.owed], now)
         step.owed = 0
