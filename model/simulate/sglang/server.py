@@ -175,7 +175,8 @@ def new_server(settings: SglangSettings, requests: Requests) -> Server:
 
 
 def trees_of(settings: SglangSettings, requests: Requests, count: int) -> Tree:
-    """`count` empty trees with room for what they can ever hold."""
-    tokens = requests.asked["prompt"] + requests.asked["limit"]
-    pages = int(min(settings.num_blocks, (tokens // settings.block_size).sum()))
+    """`count` empty trees, with room for what they can ever hold of requests that come to them in turn."""
+    most = -(len(requests.asked) // -count)
+    longest = np.sort(requests.asked["prompt"] + requests.asked["limit"])[::-1][:most]
+    pages = int(min(settings.num_blocks, (longest // settings.block_size).sum()))
     return new_trees(pages if settings.enable_prefix_caching else 0, count)
