@@ -41,7 +41,12 @@ def why_not_started(points: Points, found: Memory, row: int) -> str | None:
 
 
 def _refusals(points: Points) -> tuple[_Check, ...]:
-    return (*_divisions(points), (_starved(points), _says_starved), (_stretched(points), _says_stretched))
+    return (
+        *_divisions(points),
+        (_starved(points), _says_starved),
+        (_stretched(points), _says_stretched),
+        (_drafting_in_stages(points), _says_drafting),
+    )
 
 
 def _divisions(points: Points) -> tuple[_Check, ...]:
@@ -70,6 +75,11 @@ def _positions(points: Points) -> float:
 def _stretched(points: Points) -> Bools:
     """Engines refuse to start where they are told of longer sequences than the model has positions for."""
     return np.asarray(points.max_model_len > _positions(points))
+
+
+def _drafting_in_stages(points: Points) -> Bools:
+    """SGLang refuses to start where tokens are drafted in a pipeline (ServerArgs.check_server_args)."""
+    return np.asarray((points.engine.name == "sglang") & (points.pp > 1) & (points.draft_tokens > 0))
 
 
 def longest(points: Points) -> Floats:
@@ -118,6 +128,11 @@ def _says_stretched(points: Points, _found: Memory, row: int) -> str:
     model, asked = points.architecture.name, points.max_model_len[row]
     what = f"{name} {asked:.0f} is more than the {_positions(points):.0f} positions of {model}"
     return f"{what}: the engine refuses to start unless its environment allows it"
+
+
+def _says_drafting(points: Points, _found: Memory, row: int) -> str:
+    drafted, stages = points.draft_tokens[row], points.pp[row]
+    return f"{drafted:.0f} drafted tokens in a pipeline of {stages:.0f} stages: SGLang refuses to start"
 
 
 def _says_too_long(points: Points, _found: Memory, row: int) -> str:

@@ -38,12 +38,6 @@ if TYPE_CHECKING:
     from servecast.modes import Mode
 
 
-_STEPS: Mapping[str, str] = {
-    "sglang": "in one step some may compute prompts while others decode",
-    "trtllm": "its scheduler's rules are not known",
-}
-_UNLIKE = "only some of them wait for each other"
-"""Why ranks that share experts are not simulated."""
 COMPILING = "compiling the simulator, once"
 _LATEST_S = 1e9
 """Later than this the clock, a float, no longer tells times of a microsecond apart."""
@@ -199,17 +193,16 @@ def server_of(
 
 
 def _replicas(points: Points, tables: Tables) -> Replicas:
-    """vLLM's replicas of a mixture of experts share its experts, and are chosen by load; others are served in turn."""
+    """Ranks that share experts take their steps together, and but for SGLang's are chosen by load; others are served in
+    turn."""
     from model.simulate.lockstep_costs import lockstep_costs
-    from model.simulate.pipeline_clock import PipelineCosts
     from model.simulate.replicas import Replicas
     from model.steps.config import step_costs
 
     count, stages = int(points.dp[0]), int(points.pp[0])
     if points.attention_dp[0] > 1:
-        return Replicas(count, lockstep_costs(points, tables), by_load=True)
-    costs = step_costs(points, tables)
-    return Replicas(count, PipelineCosts(costs, stages) if stages > 1 else costs)
+        return Replicas(count, lockstep_costs(points, tables), points.engine.name != "sglang", stages)
+    return Replicas(count, step_costs(points, tables), stages=stages)
 
 
 def _check(points: Points) -> None:
@@ -218,10 +211,10 @@ def _check(points: Points) -> None:
     refused = why_not_started(points, memory(points), 0)
     if refused:
         raise RefusedError(refused)
-    if points.draft_tokens[0] > 0 and points.pp[0] > 1:
-        what = "speculative decoding in a pipeline is not simulated"
-        raise RefusedError.at(f"{points.draft_tokens[0]:.0f} drafted tokens", what, "pp 1; whatif answers for both")
-    _check_ranks(points)
+    sharing = points.attention_dp[0]
+    if sharing > 1 and points.dp[0] != sharing:
+        what = f"{points.dp[0]:.0f} ranks of which {sharing:.0f} share experts: only some of them wait for each other"
+        raise RefusedError.at("dp", what, "as many ranks as share experts; whatif answers for others")
 
 
 def check_sizes(points: Points) -> None:
@@ -234,19 +227,6 @@ def check_sizes(points: Points) -> None:
         value = float(getattr(points, name)[0])
         if value > most:
             raise InputError.at(f"{name} {value:.0f}", "more than any server takes", f"at most {most:,}")
-
-
-def _check_ranks(points: Points) -> None:
-    sharing, name = points.attention_dp[0], points.engine.name
-    if sharing > 1 and (name != "vllm" or points.dp[0] != sharing):
-        what = f"{points.dp[0]:.0f} ranks of {name} of which {sharing:.0f} share experts: {_STEPS.get(name, _UNLIKE)}"
-        raise RefusedError.at("dp", what, "vllm, whose ranks all do; whatif answers for others")
-    if points.pp[0] > 1 and name == "sglang":
-        what = "pipelines of SGLang are not simulated: each stage has a running batch of its own over one cache"
-        raise RefusedError.at(f"pp {points.pp[0]:.0f}", what, "pp 1; whatif answers for them")
-    if points.pp[0] > 1 and sharing > 1:
-        what = "pipelines whose ranks share experts are not simulated: every stage would wait for all ranks"
-        raise RefusedError.at(f"pp {points.pp[0]:.0f}", what, "pp 1; whatif answers for them")
 
 
 def scenario_of(text: str, rate: float | None, concurrency: int | None) -> Workload:

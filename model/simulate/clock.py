@@ -137,12 +137,18 @@ def shape_of(state: State) -> Shape:
 def step_of(state: State, costs: StepCosts, drafts: Drafts) -> Step:
     """What the scheduled step costs, with the tokens that are drafted in it."""
     shape = shape_of(state)
+    return Step(shape_s(costs, drafts.share, shape), shape.decodes, shape.cached)
+
+
+@inner_njit
+def shape_s(costs: StepCosts, drafting: float, shape: Shape) -> float:
+    """Seconds of a step, of which drafting takes such a share of one that only decodes."""
     decodes, mean = float(shape.decodes), shape.cached / shape.decodes if shape.decodes > 0 else 0.0
     seconds = costs.step + costs.tokens[shape.tokens] + costs.sequences[shape.sequences]
     seconds += attention_s(costs, float(shape.chunks), shape.pc, shape.kp, decodes, mean)
-    if drafts.share > 0.0 and shape.decodes > 0:
-        seconds += drafts.share * step_s(costs, shape.decodes, shape.decodes, 0.0, 0.0, decodes, mean)
-    return Step(seconds, shape.decodes, shape.cached)
+    if drafting > 0.0 and shape.decodes > 0:
+        seconds += drafting * step_s(costs, shape.decodes, shape.decodes, 0.0, 0.0, decodes, mean)
+    return float(seconds)
 
 
 @inner_njit

@@ -29,7 +29,7 @@ def decisions(scenario: Mapping[str, Any]) -> dict[str, Any]:
     preemption, admission or finish are one with `repeat`; their free blocks are a list, or a number if constant.
     SGLang's also hold cached_blocks, pages that only its tree holds; preempted are those that it retracts. Settings may
     say num_speculative_tokens (SGLang: speculative_num_steps), acceptance_rate and draft_layers: drafted tokens count
-    as scheduled.
+    as scheduled. SGLang's may say pp_size: then a step is one micro-batch's turn, in which the next one's step ends.
     """
     given, requests = scenario["settings"], _requests(scenario["requests"])
     arrivals = [int(request["arrival_step"]) for request in scenario["requests"]]
@@ -37,7 +37,7 @@ def decisions(scenario: Mapping[str, Any]) -> dict[str, Any]:
         case "vllm":
             steps, cached = _run(_settings(given), requests, arrivals)
         case "sglang":
-            steps, cached = steps_of(settings_of(given), requests, arrivals)
+            steps, cached = steps_of(settings_of(given), requests, arrivals, given.get("pp_size", 1))
         case other:
             raise InputError.at(f"engine {other}", "its scheduler is not simulated", "vllm or sglang")
     plain = {key: scenario[key] for key in scenario if key not in {"steps", "num_steps", "cached_tokens"}}

@@ -20,6 +20,8 @@ _SIMULATED = ("vllm", "sglang")
 """Engines whose own schedulers are simulated."""
 _SEQS_DRAFTED = 48
 """What SGLang 0.5.9 sets max_running_requests to where tokens are drafted and nobody says it."""
+_RANKS_CONSERVATIVE = 0.3
+"""Of its conservativeness, what SGLang 0.5.9 leaves to ranks of attention."""
 
 
 def scheduled_by(engine: str) -> tuple[str, ...]:
@@ -99,10 +101,17 @@ def _sglang_settings(points: Points, config: Mapping[str, Scalar], context: int,
     chunk = int(points.max_num_batched_tokens[0]) if points.chunked_prefill[0] > 0 else 0
     speculation = _speculation(points)
     if speculation is not None and _said(points, config, "max_num_seqs") is None:
-        seqs = min(seqs, _SEQS_DRAFTED)
+        seqs = min(seqs, max(_SEQS_DRAFTED // _ranks(points, config), 1))
+    share = _RANKS_CONSERVATIVE if _ranks(points, config) > 1 else 1.0
     is_mixed = speculation is None and _flag(points, config, "mixed_chunk", False)
     if chunk % size:
         raise InputError.at(f"chunked_prefill_size {chunk}", "it is not whole pages", f"a multiple of page_size {size}")
+    if seqs < points.pp[0]:
+        what = f"fewer than the {points.pp[0]:.0f} micro-batches that a pipeline divides them among"
+        raise InputError.at(f"max_running_requests {seqs}", what, "at least one for each of pp_size")
+    if is_mixed and points.pp[0] > 1:
+        what = f"with pp_size {points.pp[0]:.0f}: SGLang refuses to start"
+        raise InputError.at("enable_mixed_chunk", what, "one of the two")
     if is_mixed and 0 < chunk <= seqs:
         what = "with enable_mixed_chunk those who decode leave no room for prompts"
         raise InputError.at(f"chunked_prefill_size {chunk}", what, f"more than max_running_requests {seqs}")
@@ -114,12 +123,17 @@ def _sglang_settings(points: Points, config: Mapping[str, Scalar], context: int,
         max_prefill_tokens=_whole(points, config, "prefill_tokens", 16384),
         chunked_prefill_size=chunk,
         schedule_policy=str(policy),
-        schedule_conservativeness=_number(points, config, "conservativeness", 1.0),
+        schedule_conservativeness=share * _number(points, config, "conservativeness", 1.0),
         enable_prefix_caching=not _value(points, config, "no_prefix_caching", False),
         enable_mixed_chunk=is_mixed,
         overlaps=speculation is None and not _value(points, config, "no_overlap", False),
         speculation=speculation,
     )
+
+
+def _ranks(points: Points, config: Mapping[str, Scalar]) -> int:
+    """Ranks of attention of an SGLang server, which divide its limits."""
+    return int(points.dp[0]) if _flag(points, config, "dp_attention", False) else 1
 
 
 def _value(points: Points, config: Mapping[str, Scalar], role: str, fallback: Scalar) -> Scalar:

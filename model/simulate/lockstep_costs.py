@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from model.points import Points
-from model.simulate.lockstep_clock import LockstepCosts
+from model.simulate.together import LockstepCosts
 from model.steps.config import step_model
 from model.tables.library import Tables
 
@@ -14,7 +14,7 @@ _LARGEST_GRAPH = 512
 
 def lockstep_costs(points: Points, tables: Tables) -> LockstepCosts:
     """Tables of the one config in `points`. vLLM captures graphs of up to twice the most sequences with their drafted
-    tokens, at most 512.
+    tokens, at most 512, and SGLang those of up to 512 sequences.
 
     What the engine adds to a step counts where layers were measured, too: the host of one rank works while its device
     does, but the devices of all wait for the last host.
@@ -25,5 +25,7 @@ def lockstep_costs(points: Points, tables: Tables) -> LockstepCosts:
     own = whole._replace(tokens=whole.tokens - together)
     if own.step == 0.0:
         own = own._replace(step=added.step_s, sequences=own.sequences + added.sequence_s * np.arange(seqs + 1))
-    graph = 0 if points.eager[0] > 0 else min(2 * seqs, _LARGEST_GRAPH, most)
-    return LockstepCosts(own, together, graph)
+    largest = min(2 * seqs, _LARGEST_GRAPH, most)
+    if points.engine.name == "sglang":
+        largest = min(seqs, _LARGEST_GRAPH * (1 + int(points.draft_tokens[0])))
+    return LockstepCosts(own, together, 0 if points.eager[0] > 0 else largest)

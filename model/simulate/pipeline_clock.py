@@ -2,8 +2,9 @@
 
 While a batch passes the stages, the next is made of those who are not in one: of requests that wait, prompts with parts
 left (the next part may follow at once), and sequences whose token has come back. Where none can be made, or all stages
-have one, the scheduler waits for the oldest batch. So sequences that were once scheduled together stay together.
-Source: the behaviour of vllm 0.19's step_with_batch_queue; but who is in a batch is not preempted here.
+have one, the scheduler waits for the oldest batch. So sequences that were once scheduled together stay together. Ranks
+that share experts make their batches at one time, and these pass the stages together. Source: the behaviour of vllm
+0.19's step_with_batch_queue; but who is in a batch is not preempted here.
 """
 
 from __future__ import annotations
@@ -14,45 +15,46 @@ import numpy as np
 
 from model.compiled import inner_njit, outer_njit
 from model.simulate.arrivals import Arrivals, let_come, next_s, take_next
-from model.simulate.blocks import Ints, blocks_in_use
-from model.simulate.clock import Engine, end_step, note_scheduled, shape_of, stamp
-from model.simulate.costs import StepCosts, attention_s
+from model.simulate.blocks import Ints
+from model.simulate.clock import end_step, note_scheduled, shape_of, stamp
 from model.simulate.log import Book, with_room, write
-from model.simulate.records import Records, of_ints
+from model.simulate.ranks import Ranks, engine_of, most_used
+from model.simulate.records import Records, of_floats, of_ints
+from model.simulate.routing import Desk, report, route
 from model.simulate.scheduler import arrive, schedule
+from model.simulate.stages import PipelineCosts, new_stages, through_s
 from model.simulate.state import Requests, Settings, State
+from model.simulate.together import SHAPE, Shapes, put
 
-
-class PipelineCosts(NamedTuple):
-    """Steps of the `whole` model, whose layers are divided evenly over so many `stages`."""
-
-    whole: StepCosts
-    stages: int
-
-
-_STAGE = np.dtype([("size", np.int64), ("began_s", np.float64), ("end_s", np.float64), ("free_s", np.float64)])
+_BATCH = of_floats("began_s", "end_s")
 _MEMBER = of_ints("request", "tokens")
-_STATUS = of_ints("oldest", "flying", "inside", "begun")
+_STATUS = of_ints("oldest", "flying", "begun")
 
 
 class Pipe(NamedTuple):
-    """Batches under way in k stages. `stages`, k: when a stage is done with what it has (`free_s`); and of batch b its
-    `size`, when it `began_s` and is back, `end_s`. `members[b, :size]`: requests that compute so many `tokens` each.
-    `number`: in which order n requests began to run. `status[0]`: the `oldest` batch, batches that are `flying` and
-    sequences `inside` them, and requests that ever `begun` to run."""
+    """Batches under way in k `stages`, of r ranks, each with its `shapes`. `batches`, k: when batch b `began_s` and is
+    back, `end_s`. `members[rank, b, :sizes[rank, b]]`: requests of a rank that compute so many `tokens` each, of which
+    so many are `inside` any batch. `number`: in which order n requests began to run. `status[0]`: the `oldest` batch,
+    batches that are `flying`, and requests that ever `begun` to run."""
 
     stages: Records
+    batches: Records
     members: Records
+    sizes: Ints
+    inside: Ints
+    shapes: Shapes
     number: Ints
     merged: Ints
     status: Records
 
 
-def new_pipe(stages: int, seqs: int, requests: int) -> Pipe:
+def new_pipe(stages: int, seqs: int, requests: int, ranks: int = 1) -> Pipe:
     """Nothing under way."""
     number, merged = np.zeros(requests, dtype=np.int64), np.zeros(seqs + 1, dtype=np.int64)
-    members, status = np.zeros((stages, seqs + 1), dtype=_MEMBER), np.zeros(1, dtype=_STATUS)
-    return Pipe(np.zeros(stages, dtype=_STAGE), members, number, merged, status)
+    members, sizes = np.zeros((ranks, stages, seqs + 1), dtype=_MEMBER), np.zeros((ranks, stages), dtype=np.int64)
+    batches, inside, shapes = np.zeros(stages, dtype=_BATCH), np.zeros(ranks, dtype=np.int64), np.zeros(ranks, SHAPE)
+    status = np.zeros(1, dtype=_STATUS)
+    return Pipe(new_stages(stages), batches, members, sizes, inside, shapes, number, merged, status)
 
 
 @outer_njit
@@ -61,12 +63,12 @@ def serve_pipeline(
     requests: Requests,
     costs: PipelineCosts,
     arrivals: Arrivals,
-    engine: Engine,
+    ranks: Ranks,
     pipe: Pipe,
+    desk: Desk,
     book: Book,
 ) -> Book:
-    """Serve n requests on a fresh engine, as `clock.serve` does on one stage."""
-    state, _ = engine
+    """Serve n requests on fresh engines, as `clock.serve` does on one stage."""
     status, now, coming = arrivals.status[0], 0.0, next_s(arrivals)
     while status.done < len(arrivals.due):
         if status.done == status.came:
@@ -74,42 +76,45 @@ def serve_pipeline(
         while coming <= now:
             request = take_next(arrivals, coming)
             book.times[request].arrived = arrivals.due[request]
-            arrive(settings, requests, state, request)
+            arrive(settings, requests, engine_of(ranks, route(desk, coming))[0], request)
             coming = next_s(arrivals)
-        if _begin(settings, requests, costs, engine, pipe, book, now):
+        if _begin(settings, requests, costs, ranks, pipe, book, now):
             continue
         if pipe.status[0].flying == 0:
             now = max(now, coming)
             if now < np.inf:
                 continue
             break  # what waits can never run; it stays unanswered
-        book = with_room(book, settings.seqs + 1)
-        now = _receive(settings, requests, engine, pipe, book)
-        let_come(arrivals, state.finished[: state.status[0].finished], now)
+        book = with_room(book, len(pipe.shapes) * (settings.seqs + 1))
+        now = _receive(settings, requests, arrivals, ranks, pipe, desk, book)
         coming = next_s(arrivals)
     return book
 
 
 @inner_njit
 def _begin(
-    settings: Settings,
-    requests: Requests,
-    costs: PipelineCosts,
-    engine: Engine,
-    pipe: Pipe,
-    book: Book,
-    now: float,
+    settings: Settings, requests: Requests, costs: PipelineCosts, ranks: Ranks, pipe: Pipe, book: Book, now: float
 ) -> bool:
     """The next batch, if there is room for one; answers whether anything was decided."""
-    state, blocks = engine
-    status = state.status[0]
-    if pipe.status[0].flying == costs.stages:
+    flight, scheduled, preempted = pipe.status[0], 0, 0
+    if flight.flying == costs.stages:
         return False
-    schedule(_left(settings, pipe.status[0].inside), requests, state, blocks)
-    note_scheduled(book, status.preempted, blocks)
-    if status.scheduled > 0:
-        _send(requests, costs, state, pipe, now)
-    return bool(status.scheduled + status.preempted > 0)
+    for rank in range(len(pipe.shapes)):
+        state, blocks = engine_of(ranks, rank)
+        schedule(_left(settings, pipe.inside[rank]), requests, state, blocks)
+        note_scheduled(book, state.status[0].preempted, blocks)
+        put(pipe.shapes[rank], shape_of(state))
+        scheduled += state.status[0].scheduled
+        preempted += state.status[0].preempted
+    if scheduled > 0:
+        batch = (flight.oldest + flight.flying) % costs.stages
+        flight.flying += 1
+        own = pipe.batches[batch]
+        own.began_s = now
+        own.end_s = through_s(costs.whole, settings.drafts.share, pipe.shapes, pipe.stages, now)
+        for rank in range(len(pipe.shapes)):
+            _send(requests, engine_of(ranks, rank)[0], pipe, rank, batch)
+    return bool(scheduled + preempted > 0)
 
 
 @inner_njit
@@ -131,26 +136,23 @@ def _left(settings: Settings, inside: int) -> Settings:
 
 
 @inner_njit
-def _send(requests: Requests, costs: PipelineCosts, state: State, pipe: Pipe, now: float) -> None:
+def _send(requests: Requests, state: State, pipe: Pipe, rank: int, batch: int) -> None:
     """What was scheduled enters the first stage; prompts with parts left stay among those who can run."""
-    flight, lists = pipe.status[0], state.lists
-    batch = (flight.oldest + flight.flying) % costs.stages
-    own, members = pipe.stages[batch], pipe.members[batch]
-    flight.flying += 1
-    own.end_s, own.began_s, own.size = _through(costs, state, pipe.stages, now), now, 0
+    lists, members, size = state.lists, pipe.members[rank, batch], 0
     for place in range(state.status[0].admitted):
-        pipe.number[lists[place].admitted] = flight.begun
-        flight.begun += 1
+        pipe.number[lists[place].admitted] = pipe.status[0].begun
+        pipe.status[0].begun += 1
     for place in range(state.status[0].scheduled):
         request, tokens = lists[place].scheduled, lists[place].tokens
         seat = state.seats[request]
         if seat.computed + tokens < requests.asked[request].prompt + seat.outputs:
             seat.computed += tokens
             continue
-        members[own.size].request, members[own.size].tokens = request, tokens
-        own.size += 1
-    flight.inside += own.size
-    _take_out(state, members[: own.size])
+        members[size].request, members[size].tokens = request, tokens
+        size += 1
+    pipe.sizes[rank, batch] = size
+    pipe.inside[rank] += size
+    _take_out(state, members[:size])
 
 
 @inner_njit
@@ -168,39 +170,44 @@ def _take_out(state: State, members: Records) -> None:
 
 
 @inner_njit
-def _through(costs: PipelineCosts, state: State, stages: Records, now: float) -> float:
-    """When the scheduled batch leaves the last stage: each takes its layers when it is free and the one before done."""
-    whole, shape = costs.whole, shape_of(state)
-    mean = shape.cached / shape.decodes if shape.decodes > 0 else 0.0
-    chunks = float(shape.chunks)
-    body = whole.tokens[shape.tokens] + attention_s(whole, chunks, shape.pc, shape.kp, float(shape.decodes), mean)
-    at = now + whole.step
-    for stage in range(costs.stages):
-        at = max(at, stages[stage].free_s) + body / costs.stages
-        if stage == costs.stages - 1:
-            at += whole.sequences[shape.sequences]
-        stages[stage].free_s = at
-    return float(at)
+def _receive(
+    settings: Settings,
+    requests: Requests,
+    arrivals: Arrivals,
+    ranks: Ranks,
+    pipe: Pipe,
+    desk: Desk,
+    book: Book,
+) -> float:
+    """The oldest batch comes back: its members can run again, or are done; answers when."""
+    flight, emitted = pipe.status[0], 0
+    batch = flight.oldest
+    own = pipe.batches[batch]
+    now, took = own.end_s, own.end_s - own.began_s
+    flight.oldest = (batch + 1) % len(pipe.batches)
+    flight.flying -= 1
+    for rank in range(len(pipe.shapes)):
+        engine = engine_of(ranks, rank)
+        state, status = engine[0], engine[0].status[0]
+        members = pipe.members[rank, batch, : pipe.sizes[rank, batch]]
+        pipe.inside[rank] -= len(members)
+        _bring_back(state, pipe, members)
+        emitted += stamp(requests, state, book, own.began_s, now)
+        end_step(settings, requests, engine, book, now)
+        let_come(arrivals, state.finished[: status.finished], now)
+        report(desk, rank, status.waiting, status.running + pipe.inside[rank], now)
+    write(book, now, 1, took, took, emitted, most_used(ranks))
+    return float(now)
 
 
 @inner_njit
-def _receive(settings: Settings, requests: Requests, engine: Engine, pipe: Pipe, book: Book) -> float:
-    """The oldest batch comes back: its members can run again, or are done; answers when."""
-    state, blocks = engine
-    flight, status = pipe.status[0], state.status[0]
-    own, members = pipe.stages[flight.oldest], pipe.members[flight.oldest]
-    for place in range(own.size):
+def _bring_back(state: State, pipe: Pipe, members: Records) -> None:
+    """The members of a batch were scheduled in the step that ends, and can run."""
+    status = state.status[0]
+    for place in range(len(members)):
         state.lists[place].scheduled, state.lists[place].tokens = members[place].request, members[place].tokens
-    status.scheduled, status.finished = own.size, 0
-    flight.inside -= own.size
-    flight.oldest = (flight.oldest + 1) % len(pipe.stages)
-    flight.flying -= 1
-    _put_back(state, pipe.number, pipe.merged, members[: own.size])
-    now, took = own.end_s, own.end_s - own.began_s
-    emitted = stamp(requests, state, book, own.began_s, now)
-    end_step(settings, requests, engine, book, now)
-    write(book, now, 1, took, took, emitted, blocks_in_use(blocks))
-    return float(now)
+    status.scheduled, status.finished = len(members), 0
+    _put_back(state, pipe.number, pipe.merged, members)
 
 
 @inner_njit

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from model.compiled import inner_njit
-from model.simulate.blocks import Blocks
+from model.simulate.blocks import Blocks, blocks_in_use
 from model.simulate.state import EngineSettings, State, new_state
 
 
@@ -34,3 +34,12 @@ def engine_of(ranks: Ranks, rank: int) -> tuple[State, Blocks]:
         states.table[rank],
     )  # fmt: skip
     return state, Blocks(blocks.free[rank], blocks.pool[rank], blocks.slots[rank])
+
+
+@inner_njit
+def most_used(ranks: Ranks) -> int:
+    """Blocks in use where most are."""
+    most = 0
+    for rank in range(len(ranks.states.status)):
+        most = max(most, blocks_in_use(engine_of(ranks, rank)[1]))
+    return most

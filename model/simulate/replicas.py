@@ -12,28 +12,45 @@ import numpy.typing as npt
 from model.simulate.clock import serve
 from model.simulate.costs import StepCosts
 from model.simulate.fleet_clock import serve_fleet
-from model.simulate.lockstep_clock import LockstepCosts, serve_together
+from model.simulate.lockstep_clock import serve_together
 from model.simulate.log import Served, closed, new_book
-from model.simulate.pipeline_clock import PipelineCosts, new_pipe, serve_pipeline
+from model.simulate.pipeline_clock import new_pipe, serve_pipeline
 from model.simulate.ranks import new_ranks
 from model.simulate.replicas_clock import new_watch, serve_apart
 from model.simulate.routing import new_desk
 from model.simulate.run import Run, check, finished, is_plain, served_alone
 from model.simulate.sglang.clock import serve_sglang
+from model.simulate.sglang.ranks_clock import serve_ranks
 from model.simulate.sglang.server import AnySettings, SglangSettings
-from model.simulate.state import EngineSettings, compiled, new_state
+from model.simulate.sglang.serving import served_by_ranks
+from model.simulate.stages import PipelineCosts
+from model.simulate.state import EngineSettings, compiled
+from model.simulate.together import LockstepCosts, by_itself
 from model.simulate.trace import Trace
 from perfdb.errors import InputError
 
 
 @dataclass(frozen=True)
 class Replicas:
-    """`count` replicas; requests go to the least loaded (`by_load`), or in turn; `costs` of each by itself (a
-    pipeline's, too), or of all of them where they take their steps together."""
+    """`count` replicas; requests go to the least loaded (`by_load`), or in turn; `costs` of each by itself, or of all
+    of them where they take their steps together. The layers of each are divided into `stages`."""
 
     count: int
-    costs: StepCosts | LockstepCosts | PipelineCosts
+    costs: StepCosts | LockstepCosts
     by_load: bool = False
+    stages: int = 1
+
+    @property
+    def is_together(self) -> bool:
+        """Whether they take their steps together."""
+        return isinstance(self.costs, LockstepCosts)
+
+    @property
+    def pipeline(self) -> PipelineCosts:
+        """What their steps take, in stages."""
+        return PipelineCosts(
+            self.costs if isinstance(self.costs, LockstepCosts) else by_itself(self.costs), self.stages
+        )
 
 
 def simulate_replicas(trace: Trace, settings: AnySettings, replicas: Replicas, is_skipping: bool = True) -> Run:
@@ -43,14 +60,16 @@ def simulate_replicas(trace: Trace, settings: AnySettings, replicas: Replicas, i
         InputError: a request can never be served: its prompt is longer than the model's context or the cache.
     """
     check(trace, settings)
-    costs, count = replicas.costs, replicas.count
-    if not isinstance(costs, LockstepCosts) and not replicas.by_load:
-        is_one_by_one = isinstance(settings, SglangSettings) or isinstance(costs, PipelineCosts)
+    count, is_pipeline = replicas.count, replicas.stages > 1
+    if replicas.is_together:
+        return finished(trace, settings, _served_in_step(trace, settings, replicas, is_skipping))
+    if not replicas.by_load:
+        is_one_by_one = isinstance(settings, SglangSettings) or is_pipeline
         if count == 1:
-            return finished(trace, settings, _served_by_one(trace, settings, costs, is_skipping))
+            return finished(trace, settings, _served_by_one(trace, settings, replicas, is_skipping))
         if trace.turns is None and (trace.cap == 0 or is_one_by_one):
-            return finished(trace, settings, _served_in_turn(trace, settings, costs, count, is_skipping))
-    if isinstance(settings, SglangSettings) or isinstance(costs, PipelineCosts):
+            return finished(trace, settings, _served_in_turn(trace, settings, replicas, is_skipping))
+    if isinstance(settings, SglangSettings) or is_pipeline:
         what = "conversations that replicas of SGLang or of a pipeline share are not simulated"
         raise InputError.at(f"dp {count}", what, "one replica with its share of the load")
     return finished(trace, settings, _served_by_many(trace, settings, replicas, is_skipping))
@@ -58,38 +77,48 @@ def simulate_replicas(trace: Trace, settings: AnySettings, replicas: Replicas, i
 
 def kernel_of(trace: Trace, settings: AnySettings, replicas: Replicas) -> Any:
     """The compiled loop that `simulate_replicas` calls first."""
-    costs, count = replicas.costs, replicas.count
-    if isinstance(costs, LockstepCosts):
-        return serve_together
     if isinstance(settings, SglangSettings):
-        return serve_sglang
-    if isinstance(costs, PipelineCosts):
+        return serve_ranks if replicas.is_together or replicas.stages > 1 else serve_sglang
+    if replicas.stages > 1:
         return serve_pipeline
-    if replicas.by_load or (count > 1 and (trace.turns is not None or trace.cap)):
+    if replicas.is_together:
+        return serve_together
+    if replicas.by_load or (replicas.count > 1 and (trace.turns is not None or trace.cap)):
         return serve_apart
     return serve_fleet if is_plain(trace, settings) else serve
 
 
-def _served_by_one(trace: Trace, settings: AnySettings, costs: StepCosts | PipelineCosts, is_skipping: bool) -> Served:
-    if not isinstance(costs, PipelineCosts):
-        return served_alone(trace, settings, costs, is_skipping)
+def _served_in_step(trace: Trace, settings: AnySettings, replicas: Replicas, is_skipping: bool) -> Served:
     if isinstance(settings, SglangSettings):
-        raise InputError.at("pp_size", "SGLang's pipelines are not simulated", "1; whatif answers for them")
-    pipe = new_pipe(costs.stages, settings.max_num_seqs, len(trace))
-    flags, engine, book = compiled(settings), new_state(settings, len(trace)), new_book(len(trace))
-    return closed(serve_pipeline(flags, trace.requests(), costs, trace.arrivals(), engine, pipe, book))
+        return served_by_ranks(trace, settings, replicas.pipeline, replicas.count)
+    if replicas.stages > 1:
+        return _served_in_stages(trace, settings, replicas, replicas.count)
+    return _served_by_many(trace, settings, replicas, is_skipping)
 
 
-def _served_in_turn(
-    trace: Trace, settings: AnySettings, costs: StepCosts | PipelineCosts, count: int, is_skipping: bool
-) -> Served:
+def _served_by_one(trace: Trace, settings: AnySettings, replicas: Replicas, is_skipping: bool) -> Served:
+    if replicas.stages == 1 and isinstance(replicas.costs, StepCosts):
+        return served_alone(trace, settings, replicas.costs, is_skipping)
+    if isinstance(settings, SglangSettings):
+        return served_by_ranks(trace, settings, replicas.pipeline, 1)
+    return _served_in_stages(trace, settings, replicas, 1)
+
+
+def _served_in_stages(trace: Trace, settings: EngineSettings, replicas: Replicas, count: int) -> Served:
+    pipe = new_pipe(replicas.stages, settings.max_num_seqs, len(trace), count)
+    ranks, desk = new_ranks(settings, len(trace), count), new_desk(count, replicas.by_load)
+    flags, requests, arrivals, book = compiled(settings), trace.requests(), trace.arrivals(), new_book(len(trace))
+    return closed(serve_pipeline(flags, requests, replicas.pipeline, arrivals, ranks, pipe, desk, book))
+
+
+def _served_in_turn(trace: Trace, settings: AnySettings, replicas: Replicas, is_skipping: bool) -> Served:
     """Every count-th request to one replica, whatever becomes of the others: each is served by itself, in a closed loop
     with its share of the places."""
-    most = min(count, len(trace), trace.cap or count)
+    most = min(replicas.count, len(trace), trace.cap or replicas.count)
     shares = [np.arange(first, len(trace), most) for first in range(most)]
     caps = [trace.cap // most + (first < trace.cap % most) for first in range(most)]
     parts = [_part(trace, rows, cap) for rows, cap in zip(shares, caps, strict=True)]
-    return merged([_served_by_one(part, settings, costs, is_skipping) for part in parts], shares)
+    return merged([_served_by_one(part, settings, replicas, is_skipping) for part in parts], shares)
 
 
 def _served_by_many(trace: Trace, settings: EngineSettings, replicas: Replicas, is_skipping: bool) -> Served:

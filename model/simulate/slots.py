@@ -14,10 +14,11 @@ _SLOT = of_ints("key", "value")
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
-def new_slots(most: int) -> Slots:
-    """An empty table with room for `most` entries."""
+def new_slots(most: int, rows: tuple[int, ...] = ()) -> Slots:
+    """An empty table with room for `most` entries; with `rows`, as many of them."""
     size = 1 << max(most * 2 - 1, 1).bit_length()
-    return np.full(size, EMPTY, dtype=_SLOT)
+    # of plain numbers, since those of records take ten times as long to fill
+    return np.full((*rows, size, 2), EMPTY, dtype=np.int64).view(_SLOT)[..., 0]
 
 
 @inner_njit

@@ -26,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model.simulate.costs import StepCosts
-from model.simulate.lockstep_clock import LockstepCosts
 from model.simulate.replicas import Replicas
+from model.simulate.together import LockstepCosts
 from model.simulate.trace import Trace, unshared
 from perfdb.importers.folder import import_paths
 from perfdb.store import Store

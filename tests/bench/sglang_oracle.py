@@ -3,7 +3,8 @@
 Run, in an environment with torch (for CPUs) and triton: `pip download --no-deps sglang==0.5.9`, unzip the wheel, then
 `python tests/bench/sglang_oracle.py UNPACKED answers.jsonl 1000`, and `python tests/bench/scheduler_oracle.py
 answers.jsonl` in ours. The scheduler, its batches, its radix cache and its allocators are SGLang's; the model is a list
-of tokens. `memory` as a fourth argument makes scenarios that retract a lot.
+of tokens. `memory` as a fourth argument makes scenarios that retract a lot, `stages` those of pipelines (`pp_size`), in
+which a step is one turn of `event_loop_pp`: what it decides, and the results that it waits for.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import math
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,9 +25,10 @@ from tests.bench.sglang_import import Rows, Sampling, new_pages, paged, prepare
 MOST_STEPS = 30_000
 
 
-def scenario(number: int, is_tight: bool) -> dict[str, Any]:
+def scenario(number: int, kinds: Sequence[str]) -> dict[str, Any]:
     """One scenario by its number."""
-    rng = random.Random(number + 1_000_000 * is_tight)
+    is_tight, is_staged = "memory" in kinds, "stages" in kinds
+    rng = random.Random(number + 1_000_000 * is_tight + 2_000_000 * is_staged)
     page, most = rng.choice([1, 1, 1, 2, 4, 16]), rng.choice([8, 20, 40] if is_tight else [1, 3, 8, 20])
     context = 300 if is_tight else rng.choice([40, 80, 160, 300])
     pool = rng.choice([310, 400, 600]) if is_tight else context * rng.choice([1.1, 1.5, 2.5, 5])
@@ -38,6 +41,9 @@ def scenario(number: int, is_tight: bool) -> dict[str, Any]:
         "schedule_conservativeness": rng.choice([0.01, 0.05, 0.1, 0.3] if is_tight else [0.05, 0.3, 1.0, 1.3]),
         "disable_radix_cache": rng.random() < 0.25, "enable_mixed_chunk": rng.random() < 0.3,
     }  # fmt: skip
+    if is_staged:
+        stages = rng.choice([2, 3, 4])
+        settings |= {"pp_size": stages, "enable_mixed_chunk": False, "max_running_requests": most * stages}
     longest = min(context, settings["num_pages"] * page) - 8
     prompts, answers = rng.choice([8, 30, longest]), (20, 120) if is_tight else (1, rng.choice([5, 20, 60]))
     groups, gap, prefix = rng.choice([0, 1, 3]), rng.choice([0, 0.3, 1, 4]), rng.choice([5, 20, 40])
@@ -52,7 +58,7 @@ def scenario(number: int, is_tight: bool) -> dict[str, Any]:
                 "prefix_group": group, "prefix_len": shared,
             }
         )  # fmt: skip
-    name = f"{'memory' if is_tight else 'any'}-{number}"
+    name = "-".join([*(kinds or ["any"]), str(number)])
     return {"id": name, "engine": "sglang", "settings": settings, "requests": requests}
 
 
@@ -87,7 +93,8 @@ class Sglang:
     def server(self, given: dict[str, Any]) -> Any:
         """A scheduler with these settings."""
         of, torch, size, pages = self.of, self.torch, given["page_size"], given["num_pages"]
-        vars(self.args).update(given, pp_max_micro_batch_size=given["max_running_requests"])
+        stages = given.get("pp_size", 1)
+        vars(self.args).update(given, pp_max_micro_batch_size=given["max_running_requests"] // stages)
         if size == 1:
             allocator = of.pages.TokenToKVPoolAllocator(pages, torch.bfloat16, "cpu", None, False)
         else:
@@ -99,11 +106,13 @@ class Sglang:
         vars(server).update(
             server_args=self.args, tree_cache=cache(params), token_to_kv_pool_allocator=allocator, page_size=size,
             req_to_token_pool=rows, waiting_queue=[], running_batch=of.batches.ScheduleBatch([], batch_is_full=False),
-            last_batch=None, cur_batch=None, forward_ct=0, forward_ct_decode=0, num_generated_tokens=0,
+            running_mbs=[of.batches.ScheduleBatch([], batch_is_full=False) for _ in range(stages)],
+            mbs=[None] * stages, last_mbs=[None] * stages, turn=0, cur_batch=None,
+            forward_ct=0, forward_ct_decode=0, num_generated_tokens=0,
             dllm_config=None, enable_hierarchical_cache=False, enable_hicache_storage=False, enable_lora=False,
             enable_metrics=False,
             enable_priority_scheduling=False, schedule_low_priority_values_first=False, enable_overlap=False,
-            priority_scheduling_preemption_threshold=10, max_prefill_tokens=given["max_prefill_tokens"], pp_size=1,
+            priority_scheduling_preemption_threshold=10, max_prefill_tokens=given["max_prefill_tokens"], pp_size=stages,
             schedule_policy=given["schedule_policy"], spec_algorithm=SimpleNamespace(is_none=lambda: True),
             truncation_align_size=None, require_mlp_sync=False, is_generation=True, max_queued_requests=None,
             disaggregation_mode=of.scheduler.DisaggregationMode.NULL, current_scheduler_metrics_enabled=False,
@@ -150,15 +159,29 @@ class Sglang:
         return {**given, "steps": _folded(steps), "num_steps": len(steps), "cached_tokens": cached}
 
     def step(self, server: Any, given: dict[str, Any]) -> dict[str, Any]:
-        """Decide and run one step."""
-        waited, size = {request.id for request in server.waiting_queue}, given["page_size"]
+        """Decide on one step, and end that of the micro-batch whose turn is next: the same one where there is one."""
+        turn, waited = server.turn, {request.id for request in server.waiting_queue}
+        server.running_batch, server.last_batch = server.running_mbs[turn], server.last_mbs[turn]
         batch = server.get_next_batch_to_run()
-        waits = {request.id for request in server.waiting_queue}
+        server.mbs[turn], server.running_mbs[turn] = batch, server.running_batch
+        told = self.told(server, batch, waited, given)
+        server.turn = turn = (turn + 1) % len(server.mbs)
+        finished = self.end(server, server.mbs[turn])
+        if turn == 0 and not any(server.mbs):
+            server.new_token_ratio = server.init_new_token_ratio
+        if server.mbs[turn] is not None:
+            server.last_mbs[turn] = server.mbs[turn]
+        return {**told, "finished": finished}
+
+    @staticmethod
+    def told(server: Any, batch: Any, waited: set[int], given: dict[str, Any]) -> dict[str, Any]:
+        """What was decided, where so many waited."""
+        waits, size = {request.id for request in server.waiting_queue}, given["page_size"]
         reqs = batch.reqs if batch else []
         is_decode = bool(batch) and batch.forward_mode.is_decode()
         decoding = {request.id for request in (reqs if is_decode else getattr(batch, "decoding_reqs", None) or [])}
         alive = {request.id for request in server.running_batch.reqs if not request.finished()}
-        told = {
+        return {
             "scheduled": [each for r in reqs for each in (r.id, 1 if r.id in decoding else r.extend_input_len)],
             "preempted": [request.id for request in server.waiting_queue if request.id not in waited],
             "admitted": [each for r in reqs if r.id in waited - waits for each in (r.id, len(r.prefix_indices))],
@@ -167,18 +190,20 @@ class Sglang:
             "free_blocks": server.token_to_kv_pool_allocator.available_size() // size,
             "cached_blocks": 0 if given["disable_radix_cache"] else server.tree_cache.evictable_size() // size,
         }  # fmt: skip
+
+    def end(self, server: Any, batch: Any) -> list[int]:
+        """Run a step, if there is one; answers who is done."""
+        if not batch:
+            return []
+        reqs, is_decode = batch.reqs, batch.forward_mode.is_decode()
         before = {request.id for request in reqs if request.finished()}
-        if batch:
-            batch.output_ids = self.torch.tensor([r.script[min(len(r.output_ids), len(r.script) - 1)] for r in reqs])
-            result = SimpleNamespace(copy_done=None, logits_output=None, next_token_ids=batch.output_ids,
-                                     extend_input_len_per_req=None, extend_logprob_start_len_per_req=None,
-                                     can_run_cuda_graph=False)  # fmt: skip
-            finish = server.process_batch_result_decode if is_decode else server.process_batch_result_prefill
-            finish(batch, result)
-        else:
-            server.new_token_ratio = server.init_new_token_ratio
-        server.last_batch = batch
-        return {**told, "finished": [r.id for r in reqs if r.finished() and r.id not in before]}
+        batch.output_ids = self.torch.tensor([r.script[min(len(r.output_ids), len(r.script) - 1)] for r in reqs])
+        result = SimpleNamespace(copy_done=None, logits_output=None, next_token_ids=batch.output_ids,
+                                 extend_input_len_per_req=None, extend_logprob_start_len_per_req=None,
+                                 can_run_cuda_graph=False)  # fmt: skip
+        finish = server.process_batch_result_decode if is_decode else server.process_batch_result_prefill
+        finish(batch, result)
+        return [r.id for r in reqs if r.finished() and r.id not in before]
 
 
 def _nothing(*_: Any, **__: Any) -> None:
@@ -214,13 +239,13 @@ def _folded(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return folded
 
 
-def main(wheel: Path, out: Path, count: int, is_tight: bool) -> None:
+def main(wheel: Path, out: Path, count: int, kinds: Sequence[str]) -> None:
     """Write the scenarios that SGLang survives, and say how many it does not."""
     sglang, ended = Sglang(wheel), 0
     with out.open("w", encoding="utf-8") as file:
         for number in range(count):
             try:
-                answer = sglang.decide(scenario(number, is_tight))
+                answer = sglang.decide(scenario(number, kinds))
             except (RuntimeError, ValueError):
                 ended += 1
                 continue
@@ -229,4 +254,4 @@ def main(wheel: Path, out: Path, count: int, is_tight: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), len(sys.argv) > 4)
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

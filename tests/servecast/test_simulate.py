@@ -167,18 +167,6 @@ def test_a_pipeline_answers_more_at_once_and_none_sooner(cli):
     assert two["requests"] == 300
     assert two["replicas"] == 1
     assert two["kv_blocks"] > one["kv_blocks"]  # each device holds half of the layers
-    refused = "pipelines of SGLang are not simulated", "pipelines whose ranks share experts are not simulated"
-    for engine, more, sentence in (("sglang", (), refused[0]), ("vllm", ("--set", "dp=2"), refused[1])):
-        done = cli.run(*EXPERTS, "--rate", "5", "--requests", "5", "--engine", engine, "--set", "pp=2", *more)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert sentence in done.stderr
-
-
-def test_ranks_that_share_experts_in_an_engine_that_is_not_simulated_so(cli):
-    ranks = ["--set", "tp=4", "--set", "dp=4", "--set", "enable_dp_attention=true"]
-    done = cli.run(*EXPERTS, "--rate", "5", "--requests", "5", "--engine", "sglang", *ranks)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "share experts: in one step some may compute prompts while others decode" in done.stderr
 
 
 def test_a_step_decided_ahead_costs_the_first_token_a_step(cli):

@@ -44,12 +44,6 @@ def test_a_server_that_does_not_start_is_not_simulated(cli):
     assert "max_num_batched_tokens 200 is less than max_num_seqs 256: vLLM refuses to start" in done.stderr
 
 
-def test_drafts_in_a_pipeline_are_refused(cli):
-    done = cli.run(*SERVER, *LOAD, "--set", "num_speculative_tokens=4", "--set", "pp=2")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "4 drafted tokens: speculative decoding in a pipeline is not simulated; expected pp 1" in done.stderr
-
-
 def test_sglang_replicas_serve_a_rate_in_turn(cli):
     sets = ["--engine", "sglang", "--set", "max_running_requests=4"]
     one, two = (cli.json(*SERVER, *LOAD, *sets, "--set", f"dp_size={count}") for count in (1, 2))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from model.simulate.speculation import Drafts
+from tests.support.sglang_batches import MicroBatch, MicroBatches
 from tests.support.sglang_memory import Memory, OutOfMemoryError, Request
 from tests.support.vllm_rules import accepted
 
@@ -24,8 +25,8 @@ class Room:
     batch: list[tuple[Request, int]] = field(default_factory=list)
 
 
-class PlainServer(Memory):
-    """One server with the flags of SGLang; `step` decides and runs one step."""
+class PlainServer(Memory, MicroBatches):
+    """One server with the flags of SGLang; `step` decides and runs one step, of one micro-batch of `pp_size`."""
 
     def __init__(self, flags: Mapping[str, Any]) -> None:
         drafts = flags.get("speculative_num_steps", 0)
@@ -34,9 +35,8 @@ class PlainServer(Memory):
         self.chunk: int | None = flags["chunked_prefill_size"] if flags["chunked_prefill_size"] > 0 else None
         self.mixes: bool = flags["enable_mixed_chunk"] and self.chunk is not None and not drafts
         self.waiting: list[Request] = []
-        self.running: list[Request] = []
-        self.partial: Request | None = None
-        self.is_full = False
+        self.batches = [MicroBatch() for _ in range(flags.get("pp_size", 1))]
+        self.seqs = flags["max_running_requests"] // len(self.batches)
         self.first_ratio = min(0.7 * flags["schedule_conservativeness"], 1.0)
         self.least_ratio = min(self.first_ratio * 0.14, 1.0)
         self.ratio = self.first_ratio
@@ -50,6 +50,8 @@ class PlainServer(Memory):
     def step(self) -> dict[str, Any]:
         """Decide and run a step, as `model.simulate.decisions` tells it."""
         told: dict[str, Any] = {"scheduled": [], "preempted": [], "admitted": [], "finished": []}
+        if self.partial is not None:
+            self.keep(self.partial)
         batch, decoding = self._prompts(told), list[Request]()
         if batch is None:
             decoding = self._decoding(told)
@@ -62,18 +64,33 @@ class PlainServer(Memory):
         told["waiting"], told["free_blocks"], told["cached_blocks"] = len(self.waiting), self.free, self.tree.idle
         alive = [request for request in self.running if not request.is_done]
         told["running"] = len({*alive, *(request for request, _ in prompts)})
-        told["finished"] = [request.number for request in self._run(batch, decoding)]
+        is_sent = batch is not None or bool(decoding)
+        part = next((request for request, _ in prompts if request is self.partial), None)
+        self.batches[self.turn].sent = (batch, decoding, part) if is_sent else None
+        self.idle = 0 if is_sent else self.idle + 1
+        told["finished"] = [request.number for request in self._end_turn()]
         return told
+
+    def _end_turn(self) -> list[Request]:
+        """The next micro-batch has the turn when its step is done: answers who is."""
+        self.turn = (self.turn + 1) % len(self.batches)
+        if self.turn == 0 and self.idle >= len(self.batches):
+            self.ratio = self.first_ratio
+        sent, self.batches[self.turn].sent = self.batches[self.turn].sent, None
+        return self._run(*sent) if sent else []
 
     def _prompts(self, told: dict[str, Any]) -> list[tuple[Request, int]] | None:
         if self.partial is None and (self.is_full or not self.waiting):
+            return None
+        if self.partial is not None and len(self.running) >= self.seqs:
+            self.is_full = True
             return None
         self._order()
         room = self._room()
         if self.partial is not None:
             self._go_on(self.partial, room)
         while self.waiting:
-            if len(room.batch) >= self.flags["max_running_requests"] - len(self.running):
+            if len(room.batch) >= self.seqs - len(self.running):
                 self.is_full = True
             if self.is_full or not self._let_in(room, told):
                 break
@@ -195,7 +212,6 @@ class PlainServer(Memory):
             self.is_full = False
         self.running = [request for request in self.running if not request.is_done]
         if not self.running:
-            self.ratio = self.first_ratio
             return []
         if self.has_pages(self.running):
             decay = (self.first_ratio - self.least_ratio) / 600
@@ -234,9 +250,11 @@ class PlainServer(Memory):
         self.give_up(request, self.drafts - right)
         return right
 
-    def _run(self, batch: list[tuple[Request, int]] | None, decoding: list[Request]) -> list[Request]:
+    def _run(
+        self, batch: list[tuple[Request, int]] | None, decoding: list[Request], part: Request | None
+    ) -> list[Request]:
         """Tokens for all whose prompts are whole; answers who is done."""
-        started = [request for request, _ in batch or [] if request is not self.partial]
+        started = [request for request, _ in batch or [] if request is not part]
         done: list[Request] = []
         for request in [*started, *decoding]:
             right = self._right(request) if self.drafts and request in decoding else 0
@@ -248,8 +266,6 @@ class PlainServer(Memory):
                 self.keep(request)
         if batch is None:
             return done
-        if self.partial is not None:
-            self.keep(self.partial)
         going = [request for request in started if not request.is_done]
         if self.mixes:
             self.running = [*going, *(request for request in decoding if not request.is_done)]

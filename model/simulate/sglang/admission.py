@@ -29,12 +29,25 @@ def gather(flags: Flags, requests: Requests, engine: Engine) -> bool:
     now.prefills = 0
     if (now.is_full or now.head == now.tail) and now.partial == NONE:
         return False
+    seats_left = flags.seqs - now.running - now.gone
+    if now.partial != NONE and seats_left <= 0:  # another micro-batch began it
+        now.is_full = 1
+        return False
     order(flags, requests, server, tree)
     _open(flags, server.seats, now)
     if now.partial != NONE:
         prompt = requests.asked[now.partial].prompt
         _go_on(flags.size, prompt, server, _room(flags.size, now, tree.status[0]))
-    begun, place, seats_left = now.prefills, now.head, flags.seqs - now.running - now.gone
+    _let_in(flags, requests, engine, seats_left)
+    return bool(now.prefills > 0)
+
+
+@inner_njit
+def _let_in(flags: Flags, requests: Requests, engine: Engine, seats_left: int) -> None:
+    """Those who wait, in order, up to the first that does not fit."""
+    server, _ = engine
+    now = server.status[0]
+    begun, place = now.prefills, now.head
     while place < now.tail:
         if now.prefills >= seats_left:
             now.is_full = 1
@@ -47,7 +60,6 @@ def gather(flags: Flags, requests: Requests, engine: Engine) -> bool:
         if answer != GOES_ON:
             break
     drop_first(server, now.prefills - begun)
-    return bool(now.prefills > 0)
 
 
 @inner_njit

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from model.compiled import outer_njit
-from model.simulate.sglang.scheduler import FAILS, IDLE, MIXED, PREFILL, finish_step, schedule
-from model.simulate.sglang.server import Engine, Flags, Server, SglangSettings, compiled_flags, new_engine
+from model.simulate.blocks import Ints
+from model.simulate.sglang.ranks import Ranks, engine_of, new_ranks
+from model.simulate.sglang.ranks_clock import Course, decide, finish, new_course, rest
+from model.simulate.sglang.scheduler import FAILS, IDLE, MIXED, PREFILL
+from model.simulate.sglang.server import Flags, SglangSettings, compiled_flags
 from model.simulate.sglang.waiting import wait
 from model.simulate.speculation import speculation_of
 from model.simulate.state import Requests
@@ -33,82 +37,99 @@ def settings_of(given: Mapping[str, Any]) -> SglangSettings:
 
 
 def steps_of(
-    settings: SglangSettings, requests: Requests, arrivals: Sequence[int]
+    settings: SglangSettings, requests: Requests, arrivals: Sequence[int], stages: int
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Every step, as `model.simulate.decisions` tells it with `cached_blocks`, pages that only the tree holds; and the
-    tokens that each request found in the cache when it was first let in.
+    tokens that each request found in the cache when it was first let in. In a pipeline of several `stages` a step is
+    one micro-batch's turn, in which the next one's step ends.
 
     Raises:
         InputError: the server ends for want of memory, or nobody who waits can ever run.
     """
-    flags, engine = compiled_flags(settings), new_engine(settings, requests)
+    settings = replace(settings, max_num_seqs=settings.max_num_seqs // stages)
+    flags, ranks, course = compiled_flags(settings), new_ranks(settings, requests, 1, stages), new_course(1, stages)
     steps: list[dict[str, Any]] = []
     cached: dict[str, int] = {}
     to_come = list(range(len(arrivals)))
     done, idle = 0, 0
     while done < len(arrivals):
         for request in [each for each in to_come if arrivals[each] <= len(steps)]:
-            _wait(flags, requests, engine[0], request)
+            _wait(flags, requests, ranks, course, request)
             to_come.remove(request)
-        partial = int(engine[0].status[0]["partial"])
-        kind = _schedule(flags, requests, engine)
+        partial = int(ranks.partial[0])
+        kind = _decide(flags, requests, ranks, course)
         if kind == FAILS:
             raise InputError.at(f"step {len(steps) + 1}", "SGLang runs out of memory and ends", "a larger cache")
-        step = _decided(engine, kind, partial, 1 + flags.drafts.tokens)
+        step = _decided(ranks, course, partial, 1 + flags.drafts.tokens)
         for request, hit in zip(step["admitted"][::2], step["admitted"][1::2], strict=True):
             cached.setdefault(str(request), hit)
-        if kind != IDLE:
-            _finish_step(flags, requests, engine, kind)
-            step["finished"] = engine[0].finished[: engine[0].status[0]["finished"]].tolist()
-            done += len(step["finished"])
+        idle = idle + 1 if kind == IDLE else 0
+        step["finished"] = _end_turn(flags, requests, ranks, course, idle).tolist()
+        done += len(step["finished"])
         steps.append(step)
-        idle = idle + 1 if kind == IDLE and not to_come else 0
-        if idle > 1:
+        if idle >= 2 * stages and not to_come:
             raise InputError.at("scenario", "a waiting request can never be scheduled", "settings under which it can")
     return steps, cached
 
 
 @outer_njit
-def _wait(flags: Flags, requests: Requests, server: Server, request: int) -> None:
-    wait(flags, requests, server, request)
+def _wait(flags: Flags, requests: Requests, ranks: Ranks, course: Course, request: int) -> None:
+    wait(flags, requests, engine_of(ranks, 0, course.status[0].turn)[0], request)
 
 
 @outer_njit
-def _schedule(flags: Flags, requests: Requests, engine: Engine) -> int:
-    return int(schedule(flags, requests, engine))
+def _decide(flags: Flags, requests: Requests, ranks: Ranks, course: Course) -> int:
+    kind = decide(flags, requests, ranks, course)
+    course.batches[course.status[0].turn].flies = kind != IDLE
+    return int(kind)
 
 
 @outer_njit
-def _finish_step(flags: Flags, requests: Requests, engine: Engine, kind: int) -> None:
-    finish_step(flags, requests, engine, kind)
+def _end_turn(flags: Flags, requests: Requests, ranks: Ranks, course: Course, idle: int) -> Ints:
+    """The next micro-batch's step ends and it has the turn; after so many `idle` turns all may have been. Answers who
+    is done."""
+    now = course.status[0]
+    now.turn = (now.turn + 1) % len(course.batches)
+    if now.turn == 0 and idle >= len(course.batches):
+        rest(flags, ranks)
+    engine = engine_of(ranks, 0, now.turn)
+    engine[0].status[0].finished = 0
+    if course.batches[now.turn].flies:
+        course.batches[now.turn].flies = 0
+        finish(flags, requests, engine, course.steps[0, now.turn])
+    done: Ints = engine[0].finished[: engine[0].status[0].finished]
+    return done
 
 
-def _decided(engine: Engine, kind: int, partial: int, per_decode: int) -> dict[str, Any]:
-    server, tree = engine
-    now = server.status[0]
-    prompts = server.lists[["prefill", "tokens", "hit"]][: now["prefills"]].tolist() if kind in {PREFILL, MIXED} else []
-    decoding = _decoding(engine) if kind not in {PREFILL, IDLE} else []
+def _decided(ranks: Ranks, course: Course, partial: int, per_decode: int) -> dict[str, Any]:
+    turn = course.status[0]["turn"]
+    now, step = ranks.servers.status[turn, 0], course.steps[0, turn]
+    lists, count = ranks.servers.lists[turn], int(now["prefills"] + step["is_part"])
+    prompts = lists[["prefill", "tokens", "hit"]][:count].tolist() if step["kind"] in {PREFILL, MIXED} else []
+    if step["is_part"] and prompts[-1][0] == partial:  # it went on before all others began
+        prompts = [prompts[-1], *prompts[:-1]]
+    decoding = _decoding(ranks, turn) if step["kind"] not in {PREFILL, IDLE} else []
     return {
         "scheduled": [
             each
             for pair in [*(prompt[:2] for prompt in prompts), *([request, per_decode] for request in decoding)]
             for each in pair
         ],
-        "preempted": server.lists["retracted"][: now["retracted"]].tolist(),
+        "preempted": lists["retracted"][: now["retracted"]].tolist(),
         "admitted": [each for request, _, hit in prompts if request != partial for each in (request, hit)],
         "running": int(now["running"]) + len(prompts),
         "waiting": int(now["tail"] - now["head"]),
         "free_blocks": int(now["free"]),
-        "cached_blocks": int(tree.status[0]["idle"]),
+        "cached_blocks": int(ranks.trees.status[0, 0]["idle"]),
         "finished": [],
     }
 
 
-def _decoding(engine: Engine) -> list[int]:
-    """The running, in their order."""
-    seats = engine[0].seats
-    order, request = [], int(seats[-1]["after"])
-    while request != len(seats) - 1:
+def _decoding(ranks: Ranks, turn: int) -> list[int]:
+    """The running of a micro-batch, in their order."""
+    seats, anchor = ranks.servers.seats, len(ranks.servers.seats) - len(ranks.servers.status) + turn
+    order, request = [], int(seats[anchor]["after"])
+    while request != anchor:
         order.append(request)
         request = int(seats[request]["after"])
     return order

@@ -38,13 +38,13 @@ class Tree(NamedTuple):
     status: Records
 
 
-def new_tree(pages: int) -> Tree:
-    """A root, which is never evicted, and room for so many pages."""
-    nodes = np.zeros(pages + 2, dtype=_NODE)
-    nodes["users"][ROOT] = 1
-    status = np.zeros(1, dtype=_STATUS)
+def new_trees(pages: int, count: int) -> Tree:
+    """`count` trees, a row each: a root, which is never evicted, and room for so many pages."""
+    nodes, lists = np.zeros((count, pages + 2), dtype=_NODE), np.zeros((count, pages + 2), dtype=_LISTS)
+    nodes["users"][:, ROOT] = 1
+    status = np.zeros((count, 1), dtype=_STATUS)
     status["used"] = 1
-    return Tree(nodes, new_slots(pages + 1), np.zeros(pages + 2, dtype=_LISTS), status)
+    return Tree(nodes, new_slots(pages + 1, (count,)), lists, status)
 
 
 @inner_njit

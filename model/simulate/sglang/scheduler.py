@@ -22,15 +22,40 @@ IDLE, PREFILL, MIXED, DECODE, FAILS = range(5)
 @inner_njit
 def schedule(flags: Flags, requests: Requests, engine: Engine) -> int:
     """Decide one step: which kind it is, FAILS where SGLang would end for want of memory. Left in the server."""
+    kind = start_prompts(flags, requests, engine)
+    if kind == IDLE:
+        kind = start_decodes(flags, requests, engine)
+        if kind == IDLE:
+            engine[0].status[0].ratio = flags.first_ratio
+    return int(kind)
+
+
+@inner_njit
+def start_prompts(flags: Flags, requests: Requests, engine: Engine) -> int:
+    """A step that computes prompts, IDLE where there are none to compute."""
     server, _ = engine
     now = server.status[0]
     now.retracted, now.finished = 0, 0
-    if gather(flags, requests, engine):
-        return int(_start_prompts(flags, requests, engine))
+    if not gather(flags, requests, engine):
+        return IDLE
+    if not allot(flags, requests, engine):
+        return FAILS
+    if not flags.mixes:
+        return PREFILL
+    now.gone = 0
+    if now.running == 0:
+        return PREFILL
+    return MIXED if take_pages(flags, requests, engine) else FAILS
+
+
+@inner_njit
+def start_decodes(flags: Flags, requests: Requests, engine: Engine) -> int:
+    """A step in which all who run decode, IDLE where nobody does."""
+    server, _ = engine
+    now = server.status[0]
     if now.gone > 0:
         now.is_full, now.gone = 0, 0
     if now.running == 0:
-        now.ratio = flags.first_ratio
         return IDLE
     if has_pages(flags, requests, engine):
         now.ratio = max(now.ratio - flags.decay, flags.least_ratio)
@@ -62,20 +87,6 @@ def finish_step(flags: Flags, requests: Requests, engine: Engine, kind: int) -> 
     if ended > 0 or now.partial != NONE or kind == MIXED or now.running + now.gone == 0:
         now.is_full = 0
     _join(flags, server, kind == MIXED)
-
-
-@inner_njit
-def _start_prompts(flags: Flags, requests: Requests, engine: Engine) -> int:
-    server, _ = engine
-    now = server.status[0]
-    if not allot(flags, requests, engine):
-        return FAILS
-    if not flags.mixes:
-        return PREFILL
-    now.gone = 0
-    if now.running == 0:
-        return PREFILL
-    return MIXED if take_pages(flags, requests, engine) else FAILS
 
 
 @inner_njit

@@ -14,7 +14,7 @@ import numpy as np
 
 from model.simulate.blocks import NONE, Ints
 from model.simulate.records import Records, of_ints
-from model.simulate.sglang.radix import Tree, new_tree
+from model.simulate.sglang.radix import Tree, new_trees
 from model.simulate.speculation import NO_DRAFTS, Drafts, Speculation
 from model.simulate.state import EngineSettings, Requests
 
@@ -153,6 +153,11 @@ def compiled_flags(settings: SglangSettings) -> Flags:
 
 def new_engine(settings: SglangSettings, requests: Requests) -> Engine:
     """All pages free, nobody there yet."""
+    return new_server(settings, requests), Tree._make(array[0] for array in trees_of(settings, requests, 1))
+
+
+def new_server(settings: SglangSettings, requests: Requests) -> Server:
+    """A scheduler that has seen nobody yet."""
     n, most = len(requests.asked), settings.max_num_seqs + 1
     seats = np.zeros(n + 1, dtype=_SEAT)
     seats["entered"] = NONE
@@ -162,9 +167,16 @@ def new_engine(settings: SglangSettings, requests: Requests) -> Engine:
     status["ratio"] = compiled_flags(settings).first_ratio
     status["partial"] = NONE
     buckets = 1 << (int(requests.asked["limit"].max(initial=1)) + 1).bit_length()
-    server = Server(
+    return Server(
         seats, status, np.full(buckets, NONE, dtype=np.int64), np.zeros(settings.block_size, dtype=np.int64),
         np.zeros(2 * n + 2, dtype=np.int64), np.zeros(2 * most, dtype=_PLANNED), np.zeros(most, dtype=_LISTS),
         np.zeros(most, dtype=np.int64),
     )  # fmt: skip
-    return server, new_tree(settings.num_blocks if settings.enable_prefix_caching else 0)
+
+
+def trees_of(settings: SglangSettings, requests: Requests, count: int) -> Tree:
+    """`count` empty trees, with room for what they can ever hold of requests that come to them in turn."""
+    most = -(len(requests.asked) // -count)
+    longest = np.sort(requests.asked["prompt"] + requests.asked["limit"])[::-1][:most]
+    pages = int(min(settings.num_blocks, (longest // settings.block_size).sum()))
+    return new_trees(pages if settings.enable_prefix_caching else 0, count)

@@ -10,18 +10,19 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from simulated import Case, cases, costs, same
 
-from model.simulate import lockstep_clock
-from model.simulate.lockstep_clock import SHAPE, LockstepCosts, serve_together
+from model.simulate import together
+from model.simulate.lockstep_clock import serve_together
 from model.simulate.log import Served, closed, new_book
 from model.simulate.ranks import new_ranks
 from model.simulate.replicas import Replicas, simulate_replicas
 from model.simulate.routing import new_desk
 from model.simulate.run import simulate
 from model.simulate.state import EngineSettings, compiled
+from model.simulate.together import SHAPE, LockstepCosts
 from model.simulate.trace import unshared
 from tests.support.kernels import called
 
-captured, lockstep_s = called(lockstep_clock.captured), called(lockstep_clock.lockstep_s)
+captured, lockstep_s = called(together.captured), called(together.lockstep_s)
 ENGINE = EngineSettings(120, 20, 4, 200, 200, enable_prefix_caching=False)
 
 

@@ -10,19 +10,22 @@ import pytest
 from model.simulate.clock import serve
 from model.simulate.costs import StepCosts
 from model.simulate.fleet_clock import serve_fleet
-from model.simulate.lockstep_clock import LockstepCosts, serve_together
+from model.simulate.lockstep_clock import serve_together
 from model.simulate.log import closed, new_book
-from model.simulate.pipeline_clock import PipelineCosts, serve_pipeline
+from model.simulate.pipeline_clock import serve_pipeline
 from model.simulate.replicas import Replicas, kernel_of
 from model.simulate.replicas_clock import serve_apart
 from model.simulate.run import simulate
 from model.simulate.sglang.clock import serve_sglang
+from model.simulate.sglang.ranks_clock import serve_ranks
 from model.simulate.sglang.server import SglangSettings
 from model.simulate.state import EngineSettings, compiled, new_state
+from model.simulate.together import LockstepCosts
 from model.simulate.trace import Turns, unshared
 
 KNOTS = np.array([0.0, 1.0, 4096.0])
 COSTS = StepCosts(1e-3 + 1e-5 * np.arange(2049), np.zeros(65), KNOTS, KNOTS, KNOTS, KNOTS, np.zeros((3, 3, 3, 3)), 0.0)
+SGLANG = SglangSettings(64, 9000, 1, 4096)
 TRACE = unshared(np.linspace(0.0, 0.2, 40), np.full(40, 200), np.full(40, 150))
 
 
@@ -60,8 +63,11 @@ def test_the_loop_that_is_compiled_beforehand_is_the_one_that_serves() -> None:
         (TRACE, plain, Replicas(2, costs, by_load=True), serve_apart),
         (closed, plain, Replicas(2, costs), serve_apart),
         (TRACE, plain, Replicas(2, together, by_load=True), serve_together),
-        (TRACE, plain, Replicas(1, PipelineCosts(costs, 2)), serve_pipeline),
-        (TRACE, SglangSettings(64, 9000, 1, 4096), Replicas(2, costs), serve_sglang),
+        (TRACE, plain, Replicas(1, costs, stages=2), serve_pipeline),
+        (TRACE, plain, Replicas(2, together, by_load=True, stages=2), serve_pipeline),
+        (TRACE, SGLANG, Replicas(2, costs), serve_sglang),
+        (TRACE, SGLANG, Replicas(2, costs, stages=2), serve_ranks),
+        (TRACE, SGLANG, Replicas(2, together), serve_ranks),
     ]
     for trace, flags, replicas, loop in found:
         assert kernel_of(trace, flags, replicas) is loop

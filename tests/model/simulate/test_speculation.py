@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from simulated import Case, cases, costs, same
 
 from model.simulate.decisions import decisions
-from model.simulate.lockstep_clock import LockstepCosts
 from model.simulate.replicas import Replicas, simulate_replicas
 from model.simulate.run import Run, simulate, summary
 from model.simulate.sglang.server import SglangSettings
 from model.simulate.speculation import Drafts, Speculation
 from model.simulate.state import EngineSettings
+from model.simulate.together import LockstepCosts
 from model.simulate.trace import unshared
 from tests.support.vllm_rules import PlainScheduler, Request, accepted
 

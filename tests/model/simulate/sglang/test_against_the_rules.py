@@ -33,19 +33,14 @@ def plain(scenario: dict[str, Any]) -> list[dict[str, Any]] | None:
         except OutOfMemoryError:
             return None
         assert server.free >= 0
-        holding = [*(each for each in server.running if not each.is_done), *partial(server)]
-        held = sum(server.pages(request.computed) - request.kept for request in holding)
+        held = sum(server.pages(request.computed) - request.kept for request in server.holding)
         assert server.free + server.tree.size_in_pages + held == scenario["settings"]["num_pages"]
         done += len(step["finished"])
         steps.append(step)
-        idle = 0 if step["scheduled"] or to_come else idle + 1
-        if idle > 1:
+        idle = 0 if step["scheduled"] else idle + 1
+        if idle >= 2 * len(server.batches) and not to_come:
             return None
     return steps
-
-
-def partial(server: PlainServer) -> list[Request]:
-    return [] if server.partial is None else [server.partial]
 
 
 def unfolded(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -106,6 +101,14 @@ def check_every_decision(scenario: dict[str, Any]) -> None:
 @given(scenarios())
 def test_every_decision_is_the_one_of_the_rules(scenario: dict[str, Any]) -> None:
     check_every_decision(scenario)
+
+
+@settings(max_examples=200, deadline=None)
+@given(scenarios(), st.integers(2, 4))
+def test_every_turn_of_a_pipeline_is_decided_by_the_rules(scenario: dict[str, Any], stages: int) -> None:
+    flags = scenario["settings"] | {"pp_size": stages, "enable_mixed_chunk": False}
+    flags["max_running_requests"] *= stages
+    check_every_decision(scenario | {"settings": flags})
 
 
 @settings(max_examples=100, deadline=None)

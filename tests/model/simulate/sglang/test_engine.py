@@ -62,6 +62,15 @@ def test_each_flag_acts(flag: str, value: Scalar, name: str, wanted: Any) -> Non
     assert getattr(settings(), name) != wanted
 
 
+def test_ranks_divide_what_a_server_may_take_and_let_requests_in_sooner() -> None:
+    ranks: dict[str, Scalar] = {"tp_size": 4, "dp_size": 4, "enable_dp_attention": True}
+    found = settings(**ranks)
+    assert (found.max_num_seqs, found.chunked_prefill_size, found.schedule_conservativeness) == (512, 2048, 0.3)
+    assert settings(**ranks, schedule_conservativeness=0.5).schedule_conservativeness == 0.15
+    assert settings(**ranks, speculative_num_steps=2).max_num_seqs == 12  # of 48
+    assert settings(**ranks | {"dp_size": 1}).schedule_conservativeness == 1.0  # a single rank is none
+
+
 def test_the_cache_is_counted_in_whole_pages() -> None:
     found = settings(page_size=16, max_total_tokens=5000, context_length=9000)
     assert (found.num_blocks, found.max_model_len, found.longest_prompt) == (312, 4990, 4985)
@@ -76,6 +85,11 @@ def test_the_cache_is_counted_in_whole_pages() -> None:
             "100: it is not whole pages; expected a multiple of page_size",
         ),
         ({"enable_mixed_chunk": True, "chunked_prefill_size": 128}, "expected more than max_running_requests 2048"),
+        (
+            {"enable_mixed_chunk": True, "pp_size": 2},
+            "with pp_size 2: SGLang refuses to start; expected one of the two",
+        ),
+        ({"max_running_requests": 3, "pp_size": 4}, "3: fewer than the 4 micro-batches that a pipeline divides them"),
         ({"schedule_conservativeness": -1}, "conservativeness: -1; expected a number of at least 0"),
     ],
 )
