@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from model.cycle import Cycle, cycle
+from model.full_cache import Admitted, most_begun
 from model.load import VARIATION
 from model.points import Points
 from model.prediction import Floats
@@ -21,6 +22,8 @@ from model.queueing import MOST_LOAD, in_flight, prompting
 _LEVELS = 8
 _CROWD_ROUNDS = 6
 _FEW = 64
+_UNTOLD = 1000.0
+"""Requests of a run, where nobody says how many are sent."""
 _ROW_S = 3e-3
 """What a row takes in plain Python at most; see `model.loops`."""
 
@@ -43,19 +46,21 @@ class _Turn(NamedTuple):
 class Arriving:
     """n rows of a request rate, per replica: requests in flight that are `active`, the `capacity` in requests/s.
 
-    A request waits `slot_s` seconds for a slot, its answer and the `Prompting.delay` of that take `answer_s`. A step
-    with prompts holds `crowd` of them.
+    A request waits `slot_s` seconds for a slot, its answer and the `Prompting.delay` of that take `answer_s` but for
+    waits amid it, which `begun` requests are in. A step with prompts holds `crowd` of them.
     """
 
     active: Floats
     capacity: Floats
     slot_s: Floats
     answer_s: Floats
+    begun: Floats
     crowd: Floats
 
 
-def arriving(points: Points, slots: Floats) -> Arriving:
-    """Rows that all have a request rate, with `slots` requests in flight at most (`n`).
+def arriving(points: Points, slots: Floats, full: Admitted) -> Arriving:
+    """Rows that all have a request rate, with `slots` requests in flight at most (`n`), and what becomes of the cache
+    when it is `full`.
 
     Throughput is evaluated at a few concurrencies up to the slots.
     """
@@ -64,19 +69,48 @@ def arriving(points: Points, slots: Floats) -> Arriving:
     think, wanted = think_s(points), points.load.amount / points.dp
     crowd = _crowd(points, levels[_LEVELS // 2], wanted)
     turn = _turns(points, levels, crowd)
-    capacity = np.max(levels / (turn.seconds + think), axis=0)
-    held = np.minimum(wanted, MOST_LOAD * capacity)
+    most, capacity = (
+        np.max(levels / (seconds + think), axis=0) for seconds in (turn.seconds, _full_s(points, turn, full))
+    )
+    crowded = wanted >= MOST_LOAD * capacity
+    held = np.where(crowded, MOST_LOAD * most, wanted)
     added = _added_s(points, turn, held)
     rates = np.maximum.accumulate(levels / (turn.unhindered_s + added + think), axis=0)
     chained = np.minimum(held, MOST_LOAD * rates[-1])
     mean, waiting = in_flight.taking(_ROW_S * len(points))(
         np.ascontiguousarray(levels.T), np.ascontiguousarray(rates.T), chained
     )
-    # requests that all take about as long wait half as long for a slot as if their times were exponential
-    spread = (1.0 + VARIATION**2 * (1.0 - points.load.alike)) / 2.0
     # below the throughput of a single request in flight there is mostly none
     active = np.maximum(mean - waiting + chained * np.maximum(-_at(levels, added, mean - waiting), 0.0), 1.0)
-    return Arriving(active, capacity, waiting / chained * spread, (mean - waiting) / chained - think, crowd)
+    begun, slot_s = _waiting(points, full, capacity, mean, waiting)
+    answer_s = (mean - waiting) / chained * np.where(crowded, most / capacity, 1.0) - think
+    return Arriving(active, capacity, slot_s, answer_s, begun, crowd)
+
+
+def _waiting(points: Points, full: Admitted, capacity: Floats, mean: Floats, waiting: Floats) -> tuple[Floats, Floats]:
+    """Of requests that wait those that have begun, and seconds that one waits to begin, both `n`: of `mean` in flight
+    so many are `waiting`, or of a run whose rate is beyond the capacity as many as it has left behind.
+
+    Where a share g of n requests is too many, the i-th finds g·i before it, but for those who found a slot when nobody
+    was there: they end after a whole service, and who holds a slot later after what is left of one, so that of A
+    requests s·A are let in too early, s = (1 + c²)/2 with the variation c of services.
+    """
+    load, wanted = points.load, points.load.amount / points.dp
+    # those who take about as long wait half as long for a slot, too, as if their times were exponential
+    spread = (1.0 + VARIATION**2 * (1.0 - load.alike)) / 2.0
+    requests = np.where(np.isfinite(load.requests), load.requests / points.dp, _UNTOLD)
+    many = requests * np.maximum(1.0 - capacity / wanted, 0.0)
+    backlog = np.maximum(many - spread * (mean - waiting), 0.0) ** 2 / np.maximum(2.0 * many, 1e-9)
+    begun = np.minimum(full.begun, most_begun(points, np.maximum(waiting, backlog)))
+    new = 1.0 - begun / np.maximum(np.maximum(waiting, backlog), 1e-9)
+    return begun, np.maximum(waiting * spread, backlog) / np.minimum(wanted, capacity) * new
+
+
+def _full_s(points: Points, turn: _Turn, full: Admitted) -> Floats:
+    """Seconds of cycles, `l x n`, where at the last level prompts are computed again that a full cache pushed out."""
+    seconds = turn.seconds.copy()
+    seconds[-1] += full.again * full.active / points.pp * turn.each_s[-1]
+    return seconds
 
 
 def _turns(points: Points, levels: Floats, crowd: Floats) -> _Turn:

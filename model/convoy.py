@@ -24,8 +24,9 @@ _UNKNOWN = 0.5
 def burst_share(points: Points, in_flight: Floats) -> Floats:
     """Share of requests that arrive in the burst at the start of a closed loop or batch, `n`; 0 where at a rate."""
     load = points.load
-    requests = np.where(np.isfinite(load.requests), load.requests / points.dp, DEFAULT_WAVES * in_flight)
-    share = np.minimum(in_flight / np.maximum(requests, 1.0), 1.0)
+    sent = np.where(load.is_open, 1.0, in_flight)
+    requests = np.where(np.isfinite(load.requests), load.requests / points.dp, DEFAULT_WAVES * sent)
+    share = np.minimum(sent / np.maximum(requests, 1.0), 1.0)
     return np.where(load.is_batch, 1.0, np.where(load.is_open, 0.0, share))
 
 

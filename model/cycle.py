@@ -24,6 +24,7 @@ import numpy as np
 from model.convoy import ahead, burst_share, in_step
 from model.load import VARIATION
 from model.ops import StepLoad
+from model.pipeline import groups, held_up, through_s
 from model.points import Points
 from model.prediction import Floats
 from model.step import steps_s
@@ -58,9 +59,11 @@ class Cycle:
 
 
 class _Packing(NamedTuple):
-    """`prompts` begin together and take `each` mixed steps; one alone takes `own`, on average it `spans` so many."""
+    """`prompts` begin together, `most` where all come at once, and take `each` mixed steps; one alone takes `own`, on
+    average it `spans` so many."""
 
     prompts: Floats
+    most: Floats
     each: Floats
     own: Floats
     spans: Floats
@@ -69,43 +72,66 @@ class _Packing(NamedTuple):
 def cycle(points: Points, wanted: Floats, crowd: Floats | float = 1.0, again: Floats | float = 0.0) -> Cycle:
     """One cycle with `wanted` active requests; of those that arrive at random `crowd` are prefilled in one step. The
     share `again` of each prompt is computed once more."""
-    isl, rest, active = points.computed, points.answer_steps - 1.0, _active(points, wanted)
-    # a pipeline splits the active requests into one group per stage
-    group = np.maximum(active / points.pp, 1.0)
-    room, burst = prompt_room(points, group), burst_share(points, group * points.pp)
+    rest, active = points.answer_steps - 1.0, _active(points, wanted)
+    together = groups(points, active)
+    group = np.maximum(active / together, 1.0)
+    room, burst = prompt_room(points, group), burst_share(points, group * together)
     alike = in_step(points, group, burst)
-    fitting = room / isl
     pack = _packing(points, group, burst, alike, room, crowd)
     mixed_steps = group / pack.prompts * pack.each * (1.0 + again)
     alone = rest if points.prefills_apart else rest + pack.own
     steps = alone + ahead(points, group, burst, alike, pack.prompts)
-    beside = np.where(points.prefills_apart, 0.0, 1.0)
-    decoding = np.minimum(group - pack.prompts, rest * pack.prompts / pack.each) * beside
-    mixed = mixed_load(points, pack.prompts * isl / pack.each, pack.each, decoding)
-    decode = decode_load(points, group)
+    mixed, decode = _loads(points, group, pack)
     mixed_s, decode_s = steps_s(points, (mixed, decode))
-    each = np.maximum(mixed_s - decode_s * beside, 0.0) * pack.each / pack.prompts
-    chance, company = _by_chance(points, group, alike, steps, fitting, pack.prompts)
+    longer = np.maximum(mixed_s - (0.0 if points.prefills_apart else decode_s), 0.0)
+    each = longer * pack.each / pack.prompts
+    held = held_up(points, together, alike, mixed_steps, steps)
+    round_s = mixed_s + longer * (held - 1.0)
+    chance, company = _by_chance(points, group, alike, steps, room, pack.prompts)
     behind, decode_steps = _taking_turns(points, mixed_steps, steps)
-    late = (behind + chance) * mixed_s + company * each
-    seconds = mixed_steps * mixed_s + (decode_steps + chance) * decode_s
+    # of those in step one group follows the other
+    follows = alike * (together - 1.0) / (2.0 * points.pp) * mixed_s
+    seconds = mixed_steps * round_s + (decode_steps + chance) * decode_s
     return Cycle(
         active=active,
         seconds=seconds,
-        unhindered_s=group * each + alone * decode_s,
-        first_s=pack.spans * mixed_s - alike * _fewer(group, pack.prompts) * each,
-        late_s=late,
-        burst_s=(mixed_steps + pack.each) / 2.0 * mixed_s,
+        unhindered_s=group * each * held + alone * decode_s,
+        first_s=through_s(points, pack.spans, mixed_s) - alike * _fewer(group, pack.prompts) * each,
+        late_s=(behind + chance) * round_s + company * each + follows,
+        burst_s=_burst_s(points, active, pack, mixed_s - longer, each),
         each_s=each,
-        fitting=np.where(points.chunked_prefill > 0, fitting, np.maximum(np.floor(fitting), 1.0)),
+        fitting=_fitting(points, room),
         decode=decode,
         mixed=mixed,
         decode_s=decode_s,
         mixed_s=mixed_s,
-        mixed_share=mixed_steps * mixed_s / seconds,
+        mixed_share=mixed_steps * round_s / seconds,
         in_step=alike,
         first_share=pack.prompts / group,
     )
+
+
+def _fitting(points: Points, room: Floats) -> Floats:
+    """Prompts that fit into the room of a step; below one: the share of one that does."""
+    fitting = room / points.computed
+    return np.where(points.chunked_prefill > 0, fitting, np.maximum(np.floor(fitting), 1.0))
+
+
+def _loads(points: Points, group: Floats, pack: _Packing) -> tuple[StepLoad, StepLoad]:
+    """What steps of a group do that hold prompts, and those that do not."""
+    rest = points.answer_steps - 1.0
+    decoding = np.minimum(group - pack.prompts, rest * pack.prompts / pack.each) * (not points.prefills_apart)
+    mixed = mixed_load(points, pack.prompts * points.computed / pack.each, pack.each, decoding)
+    return mixed, decode_load(points, group)
+
+
+def _burst_s(points: Points, active: Floats, pack: _Packing, beside_s: Floats, each_s: Floats) -> Floats:
+    """Seconds to the first token, `n`, where all come at once: in steps full of prompts, each of which adds `each_s` in
+    all its steps to the `beside_s` of the others."""
+    # where prompts have steps of their own, who is in step comes so each time: as many as end together
+    full = pack.prompts if points.prefills_apart else pack.most
+    steps = (active / full + 1.0) * pack.each / 2.0
+    return through_s(points, steps, beside_s + each_s * full / pack.each)
 
 
 def _taking_turns(points: Points, mixed_steps: Floats, steps: Floats) -> tuple[Floats, Floats]:
@@ -160,7 +186,7 @@ def _packing(
     # a prompt that follows another shares a step with it
     busy = np.minimum((group - 1.0) * exact / prompts / (points.answer_steps - 1.0 + exact), 1.0)
     each = own - (own - exact) * np.maximum(busy, np.where(group > 1.0, alike, 0.0))
-    return _Packing(prompts, each, own, np.where(room > isl, 1.0 + dense / most, own))
+    return _Packing(prompts, together, each, own, np.where(room > isl, 1.0 + dense / most, own))
 
 
 def _fewer(group: Floats, prompts: Floats) -> Floats:
@@ -170,13 +196,12 @@ def _fewer(group: Floats, prompts: Floats) -> Floats:
 
 
 def _by_chance(
-    points: Points, group: Floats, alike: Floats, steps: Floats, fitting: Floats, prompts: Floats
+    points: Points, group: Floats, alike: Floats, steps: Floats, room: Floats, prompts: Floats
 ) -> tuple[Floats, Floats]:
     """Of a closed loop of varying lengths: steps that a prompt waits because others came by chance before it, and
     prompts beyond `prompts` that it meets in its step; both `n`."""
     varied = np.where(points.load.is_open, 0.0, 1.0 - alike) * (1.0 - 1.0 / group)
-    wide = np.maximum(fitting, 1.0)
-    one = 1.0 / np.where(points.chunked_prefill > 0, fitting, np.floor(wide))
+    one, wide = 1.0 / _fitting(points, room), np.maximum(room / points.computed, 1.0)
     behind = np.abs(group * one - steps)
     spread = (1.0 + VARIATION**2) / 2.0 * np.minimum(group * one / np.maximum(steps, 1.0), 1.0) ** (2.0 * wide)
     chance = (np.sqrt(behind**2 + 4.0 * spread * steps * one * varied) - behind) / 2.0

@@ -5,6 +5,10 @@ its own and begins anew. So a cache is full but for what the next prompt waits f
 over its prompt (x = osl/isl), the more are admitted whom the growth of the others pushes out again: about 0.8·x times
 each. Half of them find a part of their blocks again. Requests come and go, so that the memory of n of them varies:
 with a logistic for the normal distribution, E[min(b, n)] = b − w·log(1 + exp((b − n)/w)).
+
+Who was pushed out goes on before anybody new begins, so that new ones come in waves: those who were let in together
+grow together, push each other out and leave together, and in their place the more are let in, 1 + x for one. Answers of
+different lengths take the waves apart. In the burst at the start all are let in at once whose prompts find room.
 """
 
 from __future__ import annotations
@@ -12,15 +16,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
+from model.convoy import burst_share
 from model.cycle import prompt_room
 from model.points import Points
 from model.prediction import Floats
 
 _GROWS = "vllm"
 """The engine whose cache holds what requests have, and not what they may come to."""
-_AGAIN, _BEGUN = 0.6, 1.5
-"""Prompts computed again, and requests under way that wait, over osl/isl: of the event simulator, 148 configs."""
+_AGAIN = 0.6
+"""Prompts computed again, over osl/isl: of the event simulator, 148 configs."""
+_CHANCE, _WAVES = 0.65, 0.4
+"""Requests under way that wait, of the event simulator: by chance over osl/isl and the fourth root of the active ones;
+in waves over these and √(1 + osl/isl) − 1. About 350 runs of the simulator, osl/isl .25 to 16, 20 to 250 active."""
+_DAMPING = 3.0 * np.pi
+"""How much sooner waves die the more answers vary, in coefficients of variation: of the same configs."""
+_UNTOLD = 0.1
+"""Coefficient of variation of answers of which only the mean is known: waves are half as high."""
 _UNUSED = 0.5
 _PROMPTS_VARY = 0.25
 """Coefficient of variation of prompts: between those that are all alike and `model.load.VARIATION`."""
@@ -39,12 +52,19 @@ class Admitted:
     again: Floats
     begun: Floats
 
+    def take(self, rows: npt.NDArray[np.int64]) -> Admitted:
+        """The given rows."""
+        return Admitted(self.active[rows], self.again[rows], self.begun[rows])
 
-def admitted(points: Points, wanted: Floats, room: Floats) -> Admitted:
-    """What becomes of `wanted` requests in a cache with `room` for so many (see `model.memory`), all `n`."""
+
+def admitted(points: Points, in_flight: Floats, room: Floats) -> Admitted:
+    """What becomes of `in_flight` requests (inf: ever more) in a cache with `room` for so many (see `model.memory`).
+
+    All `n`."""
     prompt, osl = points.computed, points.load.osl
+    wanted = np.minimum(in_flight, points.max_num_seqs)
     limited = np.maximum(np.minimum(wanted, room), 1.0)
-    grows = ~points.load.is_open & (room < _AMPLE * wanted)
+    grows = room < _AMPLE * wanted
     if points.engine.name != _GROWS or not grows.any():
         none = np.zeros(len(points))
         return Admitted(limited, none, none)
@@ -58,5 +78,24 @@ def admitted(points: Points, wanted: Floats, room: Floats) -> Admitted:
     over = (running - np.maximum(fitting, 1.0)) / width
     full = 0.5 + 0.5 * np.tanh(over / 2.0)
     active = np.maximum(running - width * np.logaddexp(0.0, over) + (wanted - running) * (1.0 - full), 1.0)
-    pushed = np.where(grows, osl / prompt * full * (1.0 - 1.0 / active), 0.0)
-    return Admitted(np.where(grows, active, limited), _AGAIN * pushed, _BEGUN * pushed)
+    pushed = np.where(grows, full * (1.0 - 1.0 / active), 0.0)
+    begun = pushed * _begun(points, in_flight, active, np.minimum(wanted, room * own / prompt))
+    return Admitted(np.where(grows, active, limited), _AGAIN * pushed * osl / prompt, begun)
+
+
+def _begun(points: Points, in_flight: Floats, active: Floats, first: Floats) -> Floats:
+    """Requests that were pushed out of a full cache in which so many are `active` of those `in_flight`, `n`; in the
+    burst at the start it takes the prompts of the `first` so many."""
+    grown = points.load.osl / points.computed
+    deviation = np.where(np.isnan(points.load.deviation), _UNTOLD, points.answer_deviation / points.answer_steps)
+    waves = _WAVES * (np.sqrt(1.0 + grown) - 1.0) * np.exp(-_DAMPING * deviation)
+    chance = _CHANCE * grown * active**0.25
+    most = np.maximum(most_begun(points, np.maximum(in_flight - active, 0.0)), 1e-9)
+    later = np.minimum(chance / np.hypot(1.0, chance / most) + waves * active, most)
+    burst = burst_share(points, in_flight) * first / in_flight
+    return later + burst * np.maximum(np.maximum(first - active, 0.0) / 2.0 - later, 0.0)
+
+
+def most_begun(points: Points, waiting: Floats) -> Floats:
+    """How many of the `waiting` may have begun, `n`: as great a share as answers have of the blocks."""
+    return np.asarray(waiting * points.load.osl / (points.load.osl + 2.0 * points.computed))

@@ -163,8 +163,10 @@ class Points:
 
     @cached_property
     def decided_ahead(self) -> Floats:
-        """1 where a step is decided while the one before it runs, else 0; SGLang does it where nothing is drafted."""
-        return np.where(self.draft_tokens > 0, 0.0, 1.0) if self.prefills_apart else self.async_scheduling
+        """1 where a step is decided while the one before it runs, else 0; SGLang does it where nothing is drafted. What
+        runs in a pipeline meanwhile are steps of others."""
+        ahead = np.where(self.draft_tokens > 0, 0.0, 1.0) if self.prefills_apart else self.async_scheduling
+        return np.where(self.pp > 1.0, 0.0, ahead)
 
     @cached_property
     def devices(self) -> Floats:

@@ -83,10 +83,12 @@ class Analysis:
         return Analysis(*_served(points, self.memory), self.version)
 
     def slot_wait_s(self, name: str) -> Floats:
-        """Seconds that waiting for a slot adds to a latency, `n`; to a request's as much as to its first token."""
-        mine, others = self.serving.metrics, self.unqueued.serving.metrics
-        first, own = mine["ttft_s"] - others["ttft_s"], mine[name] - others[name]
-        return np.maximum(np.where(self.points.load.is_batch, own, first), 0.0)
+        """Seconds that waiting for a slot or for blocks adds to a latency, `n`: to a request's as much as to its first
+        token and to all that follow."""
+        mine, others, load = self.serving.metrics, self.unqueued.serving.metrics, self.points.load
+        own, first, amid = (np.maximum(mine[part] - others[part], 0.0) for part in (name, "ttft_s", "tpot_s"))
+        later = {"ttft_s": first, "tpot_s": amid, "itl_s": amid}.get(name, first + amid * (load.osl - 1.0))
+        return np.where(load.is_batch, own, later)
 
     @cached_property
     def features(self) -> Floats:

@@ -71,18 +71,18 @@ class _Spent:
 def serve(points: Points, kv_sequences: Floats) -> Serving:
     """Metrics of every row, with at most `kv_sequences` sequences in flight per replica (see `model.memory`)."""
     slots = np.maximum(np.minimum(points.max_num_seqs, kv_sequences), 1.0)
-    in_flight = np.maximum(points.load.amount / points.dp, 1.0)
-    rows = np.flatnonzero(points.load.is_open)
+    is_open, load = points.load.is_open, points.load.amount / points.dp
+    in_flight, rows = np.where(is_open, np.inf, np.maximum(load, 1.0)), np.flatnonzero(is_open)
+    kept = admitted(points, in_flight, kv_sequences)
     if not len(rows):
-        kept = admitted(points, np.minimum(in_flight, points.max_num_seqs), kv_sequences)
         found = cycle(points, kept.active, again=kept.again)
         return _answer(points, found, in_flight, _in_loop(points, found, in_flight, kept.begun))
     part = points.take(rows)
-    open_ = arriving(part, slots[rows])
-    in_flight[rows], crowd = open_.active, np.ones(len(points))
-    crowd[rows] = open_.crowd
-    kept = admitted(points, np.minimum(in_flight, points.max_num_seqs), kv_sequences)
-    found = cycle(points, kept.active, crowd, kept.again)
+    open_ = arriving(part, slots[rows], kept.take(rows))
+    crowd = np.ones(len(points))
+    in_flight[rows], crowd[rows] = open_.active, open_.crowd
+    active, again = np.where(is_open, in_flight, kept.active), np.where(is_open, 0.0, kept.again)
+    found = cycle(points, active, crowd, again)
     spent = _in_loop(points, found, in_flight, kept.begun)
     decided = _decided_s(points, found)[rows]
     return _answer(points, found, in_flight, spent.put(rows, _at_rate(part, found, rows, open_, decided)))
@@ -108,7 +108,6 @@ def _in_loop(points: Points, found: Cycle, in_flight: Floats, begun: Floats) -> 
     together = np.maximum(burst, found.in_step) if points.prefills_apart else burst
     first = start + together * np.maximum(found.burst_s - start, 0.0)
     waiting = np.maximum(in_flight - found.active, 0.0)
-    begun = np.minimum(begun, waiting)
     slot_s = (waiting - begun) * (1.0 - burst / 2.0) * found.seconds / found.active
     answer = found.seconds * (1.0 + begun / found.active) - first
     rate = np.minimum(found.active / found.seconds, in_flight / (found.seconds + think_s(points)))
@@ -126,7 +125,7 @@ def _decided_s(points: Points, found: Cycle) -> Floats:
     any_s = 1.0 / (share / found.mixed_s + (1.0 - share) / found.decode_s)
     mixes = not points.prefills_apart
     turn_s = np.where(found.first_share < 1.0, found.mixed_s + (found.decode_s - found.mixed_s) * first, 0.0) * mixes
-    alone = np.where(points.load.is_open, mixes, np.minimum(found.active / points.pp - 1.0, 1.0))
+    alone = np.where(points.load.is_open, mixes, np.minimum(found.active - 1.0, 1.0))
     return np.asarray(points.decided_ahead * (alone * any_s + found.in_step * (turn_s - alone * any_s)))
 
 
@@ -138,14 +137,11 @@ def _at_rate(points: Points, found: Cycle, rows: np.ndarray, open_: Arriving, de
     idle_s, each_s, fitting = found.decode_s[rows], found.each_s[rows], found.fitting[rows]
     prompt = prompting(rate / points.pp, idle_s, each_s, fitting, 1.0 - load.alike)
     wait = open_.slot_s + (1.0 - np.exp(-open_.active)) * (prompt.residual + decided) + prompt.wait
-    # a rate beyond the capacity makes a request of the middle of the run wait
-    requests = np.where(np.isfinite(load.requests), load.requests / points.dp, 1000.0)
-    backlog = requests / 2.0 * np.maximum(1.0 / open_.capacity - 1.0 / offered, 0.0)
     # no step of an answer is longer than one full of prompts
     longest = (points.answer_steps - 1.0) * (idle_s + each_s * np.maximum(fitting, 1.0))
-    answer = np.minimum(open_.answer_s - prompt.delay, longest)
+    answer = np.minimum(open_.answer_s - prompt.delay, longest) * (1.0 + open_.begun / open_.active)
     rate = np.minimum(offered, open_.capacity)
-    return _Spent(wait + backlog, prompt.own, answer, rate, offered / open_.capacity)
+    return _Spent(wait, prompt.own, answer, rate, offered / open_.capacity)
 
 
 def _answer(points: Points, found: Cycle, in_flight: Floats, spent: _Spent) -> Serving:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from model.architecture import Architecture
 from model.question import Question, analyse
 from model.simulate.engine import engine_settings
-from model.simulate.run import simulate, summary
+from model.simulate.replicas import Replicas, simulate_replicas
+from model.simulate.run import summary
 from model.simulate.traffic import sampled
 from model.steps.config import step_costs
 from perfdb.facts.platforms import platform
@@ -32,7 +33,8 @@ def both(
     found = analyse(Question(target, model, platform(place), load, Grid.of([config])))
     trace, tables, added = sampled(load, int(load.requests or 0), 1), found.points.tables, found.points.overheads
     assert tables is not None
-    run = simulate(trace, engine_settings(found.points, config, trace), step_costs(found.points, tables))
+    one = Replicas(1, step_costs(found.points, tables), stages=int(found.points.pp.item()))
+    run = simulate_replicas(trace, engine_settings(found.points, config, trace), one)
     said = summary(run, added.request_s, added.token_s)
     means = [_mean(said[name]) for name in METRICS]
     return [found.serving.metrics[name].item() for name in METRICS], means
