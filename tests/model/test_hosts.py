@@ -1,4 +1,5 @@
-"""Groups of devices that are more than a host has: who is where, and what messages between hosts take."""
+"""Groups of devices that are more than a host has (FEATURES S1.32): who is where, and what messages between hosts
+take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`accuracy` from the command line: its document, its tables, and what it refuses."""
+"""`accuracy` (FEATURES S1.25) from the command line: its document, its tables, and what it refuses."""
 
 from __future__ import annotations
 

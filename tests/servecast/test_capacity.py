@@ -1,4 +1,4 @@
-"""`servecast capacity`: the largest load under an SLO, and what a given load takes."""
+"""`servecast capacity` (FEATURES S1.33, S1.39): the largest load under an SLO, and what a given load takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`whatif` and `replay` from the command line: their documents, and what they refuse."""
+"""`whatif` (FEATURES S0.7, S1.24) and `replay` from the command line: their documents, and what they refuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`servecast whatif --mode disagg` and `--mode both`: pools from flags, what is printed, what is refused."""
+"""`servecast whatif --mode disagg` and `--mode both` (FEATURES S1.31 to S1.34): pools from flags, what is printed, what
+is refused."""
 
 from __future__ import annotations
 

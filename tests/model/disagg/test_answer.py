@@ -1,4 +1,5 @@
-"""Two pools in closed form: capacities, sharing of devices, the KV cache on its way, and what does not fit."""
+"""Two pools in closed form (FEATURES S1.31, S1.34): capacities, sharing of devices, the KV cache on its way, and what
+does not fit."""
 
 from __future__ import annotations
 

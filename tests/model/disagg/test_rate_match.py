@@ -1,4 +1,4 @@
-"""How many workers of both pools go together."""
+"""How many workers of both pools go together (FEATURES S1.34)."""
 
 from __future__ import annotations
 

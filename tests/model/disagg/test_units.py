@@ -1,4 +1,4 @@
-"""How devices and load are shared out among units of two pools."""
+"""How devices and load are shared out among units of two pools (FEATURES S1.38)."""
 
 from __future__ import annotations
 
