@@ -15,6 +15,8 @@ import numpy as np
 from model.cycle import Cycle, cycle
 from model.full_cache import Admitted, most_begun
 from model.load import VARIATION
+from model.parting import OneGroup, apart, at
+from model.pipeline import passing
 from model.points import Points
 from model.prediction import Floats
 from model.queueing import MOST_LOAD, in_flight, prompting
@@ -47,7 +49,8 @@ class Arriving:
     """n rows of a request rate, per replica: requests in flight that are `active`, the `capacity` in requests/s.
 
     A request waits `slot_s` seconds for a slot, its answer and the `Prompting.delay` of that take `answer_s` but for
-    waits amid it, which `begun` requests are in. A step with prompts holds `crowd` of them.
+    waits amid it, which `begun` requests are in. A step with prompts holds `crowd` of them, and in a pipeline
+    requests are in so many `groups`.
     """
 
     active: Floats
@@ -56,6 +59,7 @@ class Arriving:
     answer_s: Floats
     begun: Floats
     crowd: Floats
+    groups: Floats
 
 
 def arriving(points: Points, slots: Floats, full: Admitted) -> Arriving:
@@ -67,24 +71,25 @@ def arriving(points: Points, slots: Floats, full: Admitted) -> Arriving:
     top = np.maximum(np.floor(np.minimum(slots, 4096.0)), 1.0)
     levels = np.stack([top**share for share in np.linspace(0.0, 1.0, _LEVELS)])
     think, wanted = think_s(points), points.load.amount / points.dp
-    crowd = _crowd(points, levels[_LEVELS // 2], wanted)
-    turn = _turns(points, levels, crowd)
+    groups = _groups(points, levels, wanted)
+    crowd = _crowd(points, levels[_LEVELS // 2], wanted, groups)
+    turn = _turns(points, levels, crowd, groups)
     most, capacity = (
-        np.max(levels / (seconds + think), axis=0) for seconds in (turn.seconds, _full_s(points, turn, full))
+        np.max(levels / (seconds + think), axis=0) for seconds in (turn.seconds, _full_s(turn, full, groups))
     )
     crowded = wanted >= MOST_LOAD * capacity
     held = np.where(crowded, MOST_LOAD * most, wanted)
-    added = _added_s(points, turn, held)
+    added = _added_s(points, turn, held, groups)
     rates = np.maximum.accumulate(levels / (turn.unhindered_s + added + think), axis=0)
     chained = np.minimum(held, MOST_LOAD * rates[-1])
     mean, waiting = in_flight.taking(_ROW_S * len(points))(
         np.ascontiguousarray(levels.T), np.ascontiguousarray(rates.T), chained
     )
     # below the throughput of a single request in flight there is mostly none
-    active = np.maximum(mean - waiting + chained * np.maximum(-_at(levels, added, mean - waiting), 0.0), 1.0)
+    active = np.maximum(mean - waiting + chained * np.maximum(-at(levels, added, mean - waiting), 0.0), 1.0)
     begun, slot_s = _waiting(points, full, capacity, mean, waiting)
     answer_s = (mean - waiting) / chained * np.where(crowded, most / capacity, 1.0) - think
-    return Arriving(active, capacity, slot_s, answer_s, begun, crowd)
+    return Arriving(active, capacity, slot_s, answer_s, begun, crowd, groups)
 
 
 def _waiting(points: Points, full: Admitted, capacity: Floats, mean: Floats, waiting: Floats) -> tuple[Floats, Floats]:
@@ -98,57 +103,64 @@ def _waiting(points: Points, full: Admitted, capacity: Floats, mean: Floats, wai
     load, wanted = points.load, points.load.amount / points.dp
     # those who take about as long wait half as long for a slot, too, as if their times were exponential
     spread = (1.0 + VARIATION**2 * (1.0 - load.alike)) / 2.0
-    requests = np.where(np.isfinite(load.requests), load.requests / points.dp, _UNTOLD)
-    many = requests * np.maximum(1.0 - capacity / wanted, 0.0)
+    many = _requests(points) * np.maximum(1.0 - capacity / wanted, 0.0)
     backlog = np.maximum(many - spread * (mean - waiting), 0.0) ** 2 / np.maximum(2.0 * many, 1e-9)
     begun = np.minimum(full.begun, most_begun(points, np.maximum(waiting, backlog)))
     new = 1.0 - begun / np.maximum(np.maximum(waiting, backlog), 1e-9)
     return begun, np.maximum(waiting * spread, backlog) / np.minimum(wanted, capacity) * new
 
 
-def _full_s(points: Points, turn: _Turn, full: Admitted) -> Floats:
+def _full_s(turn: _Turn, full: Admitted, groups: Floats) -> Floats:
     """Seconds of cycles, `l x n`, where at the last level prompts are computed again that a full cache pushed out."""
     seconds = turn.seconds.copy()
-    seconds[-1] += full.again * full.active / points.pp * turn.each_s[-1]
+    seconds[-1] += full.again * full.active / groups * turn.each_s[-1]
     return seconds
 
 
-def _turns(points: Points, levels: Floats, crowd: Floats) -> _Turn:
+def _groups(points: Points, levels: Floats, rate: Floats) -> Floats:
+    """Groups of a pipeline that requests are in which arrive at `rate`, `n`."""
+    found, rows = np.ones(len(points)), np.flatnonzero(points.pp > 1.0)
+    if len(rows):
+        part, nobody = points.take(rows), np.ones(len(rows))
+        sizes = np.maximum(levels[:, rows] / part.pp, 1.0) if part.prefills_apart else levels[:, rows]
+        turn = _turns(part, sizes, nobody, nobody)
+        one = OneGroup(sizes, turn.seconds, turn.decode_s, turn.each_s, turn.fitting)
+        found[rows] = apart(part, rate[rows], _requests(part), one)
+    return found
+
+
+def _requests(points: Points) -> Floats:
+    """Requests that are sent to a replica, `n`, or as many as a run has."""
+    return np.where(np.isfinite(points.load.requests), points.load.requests / points.dp, _UNTOLD)
+
+
+def _turns(points: Points, levels: Floats, crowd: Floats, groups: Floats) -> _Turn:
     """Cycles at every level; of few rows at once, for it is the calls that take the time."""
     if len(points) > _FEW:
-        found = [_Turn.of(cycle(points, level, crowd)) for level in levels]
+        found = [_Turn.of(cycle(points, level, crowd, apart=groups)) for level in levels]
         return _Turn(*map(np.stack, zip(*found, strict=True)))
     every = np.tile(np.arange(len(points)), len(levels))
-    turn = _Turn.of(cycle(points.take(every), levels.ravel(), crowd[every]))
+    turn = _Turn.of(cycle(points.take(every), levels.ravel(), crowd[every], apart=groups[every]))
     return _Turn(*(values.reshape(levels.shape) for values in turn))
 
 
-def _at(levels: Floats, values: Floats, number: Floats) -> Floats:
-    """`values` (`l x n`, at `levels`) at so many requests in flight, `n`."""
-    high = np.clip((levels < number).sum(axis=0), 1, len(levels) - 1)[None]
-    low, top = (np.take_along_axis(levels, place, axis=0)[0] for place in (high - 1, high))
-    below, above = (np.take_along_axis(values, place, axis=0)[0] for place in (high - 1, high))
-    share = np.clip((number - low) / np.maximum(top - low, 1e-9), 0.0, 1.0)
-    return np.asarray(below + (above - below) * share)
-
-
-def _added_s(points: Points, found: _Turn, rate: Floats) -> Floats:
+def _added_s(points: Points, found: _Turn, rate: Floats, groups: Floats) -> Floats:
     """Seconds that a request takes longer than in a cycle, `l x n`, where prompts delay each other."""
     own = np.ceil(1.0 / np.minimum(found.fitting, 1.0)) * found.decode_s + found.each_s
     varied = 1.0 - points.load.alike
-    found_s = prompting(rate / points.pp, found.decode_s, found.each_s, found.fitting, varied)
-    return found_s.delay - own
+    found_s = prompting(rate / groups, found.decode_s, found.each_s, found.fitting, varied)
+    return passing(points, groups, found.decode_s, found.fitting, found_s).delay - own
 
 
-def _crowd(points: Points, level: Floats, rate: Floats) -> Floats:
+def _crowd(points: Points, level: Floats, rate: Floats, groups: Floats) -> Floats:
     """Prompts in the step of a prompt where they arrive at `rate`: K = max(1, Poisson(m)) came during the step before,
     a prompt meets E[K²]/E[K] = (m + m² + exp(−m))/(m + exp(−m)), and no more than fit."""
-    found = cycle(points, level)
+    found = cycle(points, level, apart=groups)
     fitting = np.maximum(found.fitting, 1.0)
     each = np.maximum(found.mixed_s - found.decode_s, 0.0) / np.maximum(level / points.answer_steps, 1.0)
     crowd = np.ones(len(points))
     for _ in range(_CROWD_ROUNDS):
-        arrived = rate * (found.decode_s + each * crowd)
+        arrived = rate / groups * (found.decode_s + each * crowd)
         alone = np.exp(-arrived)
         crowd = np.clip((arrived + arrived**2 + alone) / (arrived + alone), 1.0, fitting)
     return crowd

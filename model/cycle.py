@@ -16,12 +16,14 @@ whose clock are the steps: for q steps, q = max(M − N, 0) without chance, and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from model.convoy import ahead, burst_share, in_step
+from model.joint import joint_s
 from model.load import VARIATION
 from model.ops import StepLoad
 from model.pipeline import groups, held_up, through_s
@@ -69,11 +71,17 @@ class _Packing(NamedTuple):
     spans: Floats
 
 
-def cycle(points: Points, wanted: Floats, crowd: Floats | float = 1.0, again: Floats | float = 0.0) -> Cycle:
-    """One cycle with `wanted` active requests; of those that arrive at random `crowd` are prefilled in one step. The
-    share `again` of each prompt is computed once more."""
+def cycle(
+    points: Points,
+    wanted: Floats,
+    crowd: Floats | float = 1.0,
+    again: Floats | float = 0.0,
+    apart: Floats | float = 1.0,
+) -> Cycle:
+    """One cycle with `wanted` active requests; of those that arrive at random `crowd` are prefilled in one step, and
+    they are in so many groups (see `model.parting`). The share `again` of each prompt is computed once more."""
     rest, active = points.answer_steps - 1.0, _active(points, wanted)
-    together = groups(points, active)
+    together = groups(points, active, apart)
     group = np.maximum(active / together, 1.0)
     room, burst = prompt_room(points, group), burst_share(points, group * together)
     alike = in_step(points, group, burst)
@@ -82,10 +90,13 @@ def cycle(points: Points, wanted: Floats, crowd: Floats | float = 1.0, again: Fl
     alone = rest if points.prefills_apart else rest + pack.own
     steps = alone + ahead(points, group, burst, alike, pack.prompts)
     mixed, decode = _loads(points, group, pack)
-    mixed_s, decode_s = steps_s(points, (mixed, decode))
+    often = mixed_steps / np.maximum(alone + mixed_steps if points.prefills_apart else steps, mixed_steps)
+    spent = steps_s(points, (mixed, decode))
+    most = np.maximum(_fitting(points, room), 1.0)
+    mixed_s, decode_s = joint_s(points, (mixed, decode), (spent[0], spent[1]), often, pack.prompts, most, alike)
     longer = np.maximum(mixed_s - (0.0 if points.prefills_apart else decode_s), 0.0)
     each = longer * pack.each / pack.prompts
-    held = held_up(points, together, alike, mixed_steps, steps)
+    held = held_up(points, together, alike, mixed_steps, steps, np.maximum(points.computed / room, 1.0))
     round_s = mixed_s + longer * (held - 1.0)
     chance, company = _by_chance(points, group, alike, steps, room, pack.prompts)
     behind, decode_steps = _taking_turns(points, mixed_steps, steps)
@@ -98,7 +109,7 @@ def cycle(points: Points, wanted: Floats, crowd: Floats | float = 1.0, again: Fl
         unhindered_s=group * each * held + alone * decode_s,
         first_s=through_s(points, pack.spans, mixed_s) - alike * _fewer(group, pack.prompts) * each,
         late_s=(behind + chance) * round_s + company * each + follows,
-        burst_s=_burst_s(points, active, pack, mixed_s - longer, each),
+        burst_s=_burst_s(points, active, pack, spent),
         each_s=each,
         fitting=_fitting(points, room),
         decode=decode,
@@ -125,9 +136,11 @@ def _loads(points: Points, group: Floats, pack: _Packing) -> tuple[StepLoad, Ste
     return mixed, decode_load(points, group)
 
 
-def _burst_s(points: Points, active: Floats, pack: _Packing, beside_s: Floats, each_s: Floats) -> Floats:
-    """Seconds to the first token, `n`, where all come at once: in steps full of prompts, each of which adds `each_s` in
-    all its steps to the `beside_s` of the others."""
+def _burst_s(points: Points, active: Floats, pack: _Packing, spent: Sequence[Floats]) -> Floats:
+    """Seconds to the first token, `n`, where all come at once: in steps full of prompts, each of which adds to what the
+    others take; both kinds of steps take the seconds `spent` where all ranks do the same."""
+    beside_s = np.zeros(len(points)) if points.prefills_apart else np.minimum(spent[0], spent[1])
+    each_s = (spent[0] - beside_s) * pack.each / pack.prompts
     # where prompts have steps of their own, who is in step comes so each time: as many as end together
     full = pack.prompts if points.prefills_apart else pack.most
     steps = (active / full + 1.0) * pack.each / 2.0

@@ -25,6 +25,8 @@ _FAMILY = {
 }
 # sd of the log of one request's value around the mean of a run: wide for the wait for a first token, narrow for sums
 _SPREAD = {"ttft_s": 0.5, "itl_s": 0.3, "tpot_s": 0.1, "e2e_s": 0.15}
+_WAVES = 10
+"""A closed loop of fewer requests per place has not all of its places taken all the time."""
 _NORMAL = {"mean": None, "min": -2.0, "p50": 0.0, "p75": 0.674, "p90": 1.282, "p95": 1.645, "p99": 2.326, "max": 3.0}
 
 
@@ -77,6 +79,11 @@ def can_predict(name: str) -> bool:
     return name in PREDICTED or (metric in _SPREAD and statistic in _NORMAL)
 
 
+def spread_of(metric: str) -> float:
+    """sd of the log over requests of a latency: the log-normal of every percentile here."""
+    return _SPREAD[metric]
+
+
 def mean_over_median(metric: str) -> float:
     """How many times its median the mean of a metric is: the log-normal over requests of every percentile here."""
     return math.exp(_SPREAD.get(metric, 0.0) ** 2 / 2)
@@ -97,7 +104,8 @@ def derive(basis: Mapping[str, Estimate], points: Points, metrics: Sequence[str]
             found[metric] = basis[metric]
         elif metric in rules:
             source, factor, power = rules[metric]
-            found[metric] = Estimate(power * basis[source].log_mean + factor, basis[source].log_sd)
+            own = basis[source]
+            found[metric] = own.times(factor) if power > 0 else Estimate(factor - own.log_mean, own.log_sd)
         elif can_predict(metric) and metric not in PREDICTED:
             found[metric] = _percentile(basis, *_split(metric))
         elif metric == "cost_per_mtok":
@@ -105,6 +113,52 @@ def derive(basis: Mapping[str, Estimate], points: Points, metrics: Sequence[str]
         else:
             raise UnknownNameError.of("predictable metric", metric, PREDICTED)
     return found
+
+
+def followed(answers: Mapping[str, tuple[Estimate, Bools]], points: Points) -> dict[str, Estimate]:
+    """Estimates of the basis, each with the rows in which it was measured itself; in these rows what was not measured
+    follows from what was: of the time to the first token, per further one, and of the whole request the third from two,
+    by Little's law the throughput of a closed loop, and other statistics in proportion."""
+    basis = {name: estimate for name, (estimate, _) in answers.items()}
+    own, load = {name: known for name, (_, known) in answers.items()}, points.load
+    plain = (load.osl > 1.0) & ~load.is_batch
+    gaps, before = np.log(np.maximum(load.osl - 1.0, 1.0)), basis["e2e_s"]
+    rest = plain & own["ttft_s"] & own["e2e_s"] & (before.log_mean > basis["ttft_s"].log_mean)
+    answer = _difference(before, basis["ttft_s"])
+    basis["tpot_s"] = _put(basis["tpot_s"], rest & ~own["tpot_s"], Estimate(answer.log_mean - gaps, answer.log_sd))
+    known = own["tpot_s"] | rest
+    basis["itl_s"] = _put(basis["itl_s"], known & ~own["itl_s"], basis["tpot_s"])
+    decoding = Estimate(basis["tpot_s"].log_mean + gaps, basis["tpot_s"].log_sd)
+    summed = plain & own["ttft_s"] & own["tpot_s"] & ~own["e2e_s"]
+    basis["e2e_s"] = e2e = _put(before, summed, sum_of(basis["ttft_s"], decoding))
+    whole, p90 = summed | own["e2e_s"], basis["e2e_s_p90"]
+    apart = p90.log_mean - before.log_mean
+    later = Estimate(e2e.log_mean + apart, np.hypot(e2e.log_sd, apart / 2))
+    basis["e2e_s_p90"] = _put(p90, whole & ~own["e2e_s_p90"], later)
+    is_loop = whole & plain & ~load.is_open & ~own["output_tps"] & ~(load.requests < _WAVES * load.amount)
+    rate = Estimate(np.log(load.amount * load.osl) - e2e.log_mean, e2e.log_sd)
+    return {**basis, "output_tps": _put(basis["output_tps"], is_loop, rate)}
+
+
+def sum_of(one: Estimate, other: Estimate) -> Estimate:
+    """The sum of two parts that are wrong together: their standard deviations add up, each by its share."""
+    total = np.logaddexp(one.log_mean, other.log_mean)
+    shares = np.exp(one.log_mean - total), np.exp(other.log_mean - total)
+    return Estimate(total, shares[0] * one.log_sd + shares[1] * other.log_sd)
+
+
+def _difference(whole: Estimate, part: Estimate) -> Estimate:
+    """What is left of a whole without a part that is smaller, each measured by itself; nothing where it is not."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        left = whole.log_mean + np.log1p(-np.exp(part.log_mean - whole.log_mean))
+    shares = np.exp(whole.log_mean - left), np.exp(part.log_mean - left)
+    return Estimate(left, np.hypot(shares[0] * whole.log_sd, shares[1] * part.log_sd))
+
+
+def _put(estimate: Estimate, rows: Bools, other: Estimate) -> Estimate:
+    """An estimate with another one in some rows."""
+    mean, sd = (np.where(rows, getattr(other, name), getattr(estimate, name)) for name in ("log_mean", "log_sd"))
+    return Estimate(mean, sd)
 
 
 def _without_gaps(basis: Mapping[str, Estimate], is_one_token: Bools) -> Mapping[str, Estimate]:

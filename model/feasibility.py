@@ -10,6 +10,7 @@ import numpy as np
 from model.memory import GIB, RESERVES_SLOTS, Memory
 from model.points import Points
 from model.prediction import Bools, Floats
+from model.tables.said import say
 
 _Check = tuple[Bools, Callable[[Points, Memory, int], str]]
 
@@ -21,6 +22,7 @@ def feasibility(points: Points, found: Memory) -> tuple[Bools, Mapping[int, str]
         (longest(points) < points.load.isl + points.load.osl, _says_too_long),
         (~found.feasible, _says_memory),
     )
+    say(_must_be_told(points, found))
     feasible = np.ones(len(points), bool)
     reasons: dict[int, str] = {}
     for wrong, says in checks:
@@ -36,8 +38,10 @@ def as_served(is_measured: Bools, feasible: Bools, reasons: Mapping[int, str]) -
 
 
 def why_not_started(points: Points, found: Memory, row: int) -> str | None:
-    """Why no server starts with the config of one row, whatever its memory; None where one does."""
-    return next((says(points, found, row) for wrong, says in _refusals(points) if wrong[row]), None)
+    """Why no server starts with the config of one row; None where one does, which may yet have no room for a load."""
+    say(_must_be_told(points, found))
+    checks = (*_refusals(points), (~found.feasible & (points.max_model_len > 0), _says_memory))
+    return next((says(points, found, row) for wrong, says in checks if wrong[row]), None)
 
 
 def _refusals(points: Points) -> tuple[_Check, ...]:
@@ -45,6 +49,8 @@ def _refusals(points: Points) -> tuple[_Check, ...]:
         *_divisions(points),
         (_starved(points), _says_starved),
         (_stretched(points), _says_stretched),
+        (_longer_than_steps(points), _says_longer_than_steps),
+        (_odd_blocks(points), _says_odd_blocks),
         (_drafting_in_stages(points), _says_drafting),
     )
 
@@ -75,6 +81,42 @@ def _positions(points: Points) -> float:
 def _stretched(points: Points) -> Bools:
     """Engines refuse to start where they are told of longer sequences than the model has positions for."""
     return np.asarray(points.max_model_len > _positions(points))
+
+
+def _longer_than_steps(points: Points) -> Bools:
+    """vLLM refuses to start where a sequence may be longer than a step that must hold its prompt whole
+    (SchedulerConfig.verify_max_model_len). Where nobody says how long, it must at least hold those of the load."""
+    whole = (points.engine.name == "vllm") & (points.chunked_prefill == 0)
+    return np.asarray(whole & (_needed_length(points) > points.max_num_batched_tokens))
+
+
+def _needed_length(points: Points) -> Floats:
+    return np.where(points.max_model_len > 0, points.max_model_len, points.load.isl + points.load.osl)
+
+
+def _odd_blocks(points: Points) -> Bools:
+    """Attention kernels of vLLM read blocks of 1, of 8 or of a multiple of 16 tokens (vllm/config/cache.py)."""
+    size = points.block_size
+    return np.asarray((points.engine.name == "vllm") & (size % 16 != 0) & (size != 1) & (size != 8))
+
+
+def _must_be_told(points: Points, found: Memory) -> list[str]:
+    """A sentence where vLLM, which takes the model's positions for the longest sequence unless it is told, refuses to
+    start since not one of those fits; no refusal, for benchmarks tell it (max_model_len auto, -1, does it itself)."""
+    most = _positions(points)
+    if points.engine.name != "vllm" or np.isinf(most):
+        return []
+    fits = found.kv_room // found.kv_per_token
+    budget = np.where(points.chunked_prefill > 0, np.inf, points.max_num_batched_tokens)
+    fits = np.minimum(fits, budget)
+    silent = (points.max_model_len == 0) & (fits < most) & (fits >= points.load.isl + points.load.osl)
+    if not silent.any():
+        return []
+    least = fits[silent].min()
+    what = f"vLLM takes its longest sequence from {points.architecture.name}, {most:.0f} tokens"
+    return [
+        f"{what}, and starts only with max_model_len of at most {least:.0f}: that it is told so is taken for granted"
+    ]
 
 
 def _drafting_in_stages(points: Points) -> Bools:
@@ -128,6 +170,16 @@ def _says_stretched(points: Points, _found: Memory, row: int) -> str:
     model, asked = points.architecture.name, points.max_model_len[row]
     what = f"{name} {asked:.0f} is more than the {_positions(points):.0f} positions of {model}"
     return f"{what}: the engine refuses to start unless its environment allows it"
+
+
+def _says_longer_than_steps(points: Points, _found: Memory, row: int) -> str:
+    length, tokens = _needed_length(points)[row], points.max_num_batched_tokens[row]
+    what = f"a sequence of {length:.0f} tokens" if points.max_model_len[row] <= 0 else f"max_model_len {length:.0f}"
+    return f"{what} is more than max_num_batched_tokens {tokens:.0f} without chunked prefill: vLLM refuses to start"
+
+
+def _says_odd_blocks(points: Points, _found: Memory, row: int) -> str:
+    return f"block_size {points.block_size[row]:.0f} is neither 1, 8 nor a multiple of 16: vLLM refuses to start"
 
 
 def _says_drafting(points: Points, _found: Memory, row: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from model.families import refuse_undescribed
 from model.parts import ATTENTION, DENSE_MLP, EXPERTS, LINEAR_ATTENTION, SHARED_EXPERTS
 from model.positions import max_positions
 from model.quantised import weight_formats
@@ -24,25 +25,18 @@ _KV_HEADS = (
     "multi_query_group_num",
 )
 _INTERMEDIATE = ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim", "ffn_hidden_dim")
-_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
-_TOP_K = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k")
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+_TOP_K = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k", "moe_k")
+_SHARED = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts")
 _EXPERT_WIDTH = ("moe_intermediate_size", "expert_intermediate_size", "intermediate_size")
 # These families have two matrices in the MLP, an inner width of 4·h unless told, and share the embedding.
-_TWO_MATRICES = frozenset({"gpt2", "gptj", "gpt_neox", "gpt_bigcode", "opt", "bloom", "falcon", "phi", "starcoder2"})
-_TIED_UNLESS_TOLD = frozenset({"gpt2", "opt", "bloom", "falcon", "gemma", "gemma2", "gemma3", "gemma3_text"})
-
-_UNDESCRIBED = {
-    "compress_ratios": "compressed sparse attention (DeepSeek-V4)",
-    "sparse_attention_config": "block-sparse attention (MiniMax-M3)",
-    "linear_attn_config": "Kimi delta attention beside MLA",
-    "hybrid_override_pattern": "Mamba-2 layers beside attention (Nemotron-H)",
-    "ssm_state_size": "Mamba layers",
-    "mamba_d_state": "Mamba layers",
-    "block_configs": "layers of differing shapes (Nemotron-NAS)",
-    "global_head_dim": "heads of differing width (Gemma 4)",
-    "swa_head_dim": "heads of differing number and width (MiMo-V2)",
-}
-"""Fields of configs that speak of layers which are not described here."""
+_TWO_MATRICES = frozenset(
+    {"gpt2", "gptj", "gpt_neox", "gpt_bigcode", "opt", "bloom", "falcon", "phi", "phi-msft", "starcoder2", "codegen",
+     "nemotron", "arcee", "apertus"}
+)  # fmt: skip
+_TIED_UNLESS_TOLD = frozenset(
+    {"gpt2", "opt", "bloom", "falcon", "gemma", "gemma2", "gemma3", "gemma3_text", "cohere", "cohere2"}
+)
 _EVERY_SECOND_IS_FULL = frozenset({"gemma2", "gpt_oss"})
 
 
@@ -53,7 +47,7 @@ def architecture_fields(config: Config, where: str) -> dict[str, Any]:
         ModelError: a field is missing, or is not of the kind it must be.
     """
     text = {**config, **config["text_config"]} if isinstance(config.get("text_config"), Mapping) else dict(config)
-    _refuse(text, where)
+    refuse_undescribed({**text, "outer_model_type": config.get("model_type")}, where)
     hidden, layers = _need(text, _HIDDEN, where), _need(text, _LAYERS, where)
     if layers > _MOST_LAYERS:
         raise ModelError.at(where, f"{layers:g} layers", f"at most {_MOST_LAYERS:,}")
@@ -83,13 +77,6 @@ def architecture_fields(config: Config, where: str) -> dict[str, Any]:
         **_mla(text, layers, where),
         **_layer_kinds(text, layers, where),
     )
-
-
-def _refuse(config: Config, where: str) -> None:
-    """Layers of a kind that no field of an `Architecture` describes must not pass for ones that some do."""
-    found = next((about for name, about in _UNDESCRIBED.items() if config.get(name)), None)
-    if found is not None:
-        raise ModelError.at(where, f"its architecture cannot be predicted: {found}", "GQA, MLA or gated delta layers")
 
 
 def _parts(config: Config, layers: int, moe: Mapping[str, int], where: str) -> dict[str, list[int]]:
@@ -146,7 +133,7 @@ def _moe(config: Config, layers: int, where: str) -> dict[str, int]:
     width = _need(config, _EXPERT_WIDTH, where)
     shared = _integer(config.get("shared_expert_intermediate_size"), "shared_expert_intermediate_size", where)
     if shared is None:
-        count = _integer(_first(config, ("n_shared_experts", "num_shared_experts")), "n_shared_experts", where) or 0
+        count = _integer(_first(config, _SHARED), "n_shared_experts", where) or 0
         shared = count * width
     return {
         "experts": experts,

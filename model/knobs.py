@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.architecture import Architecture
+from model.flags import SWITCH_WORDS, check_flags
 from model.formats import Roles, in_formats
 from model.load import Load
 from model.missing import missing_in
@@ -56,7 +57,6 @@ _NUMERIC_DEFAULTS: Mapping[str, float] = {
     "chunked_prefill": 1.0,
     "continuous_batching": 1.0,
 }
-_SWITCH: Mapping[str, float] = {"true": 1.0, "on": 1.0, "false": 0.0, "off": 0.0}
 _SWITCHES = frozenset(
     {"expert_parallel", "dp_attention", "eager", "async_scheduling", "prefix_caching", "no_prefix_caching",
      "chunked_prefill", "continuous_batching"}
@@ -86,6 +86,8 @@ _ANY_ENGINE: Mapping[str, str] = {
     "attention_dp_size": "attention_dp",
 }
 """What collections of runs call a parameter of every engine, and its role."""
+_SEQS_DRAFTED = 48.0
+"""What SGLang 0.5.9 sets max_running_requests to where tokens are drafted and nobody says it."""
 _COUNTS = ("tp", "pp", "dp", "ep", "max_num_seqs", "max_num_batched_tokens", "prefill_chunk", "block_size")
 
 
@@ -109,6 +111,7 @@ def points_of(
         UnknownNameError: a number format is not known.
     """
     engine = engine.on(platform)
+    check_flags(engine, grid)
     roles = _by_role(engine, grid)
     numbers = _resolved(roles, len(load.isl), devices, engine, architecture)
     share = _thread_share(platform, numbers.pop("threads"))
@@ -134,6 +137,7 @@ def _resolved(
     _check_switches(numbers)
     _spread_over(numbers, roles, devices, engine)
     _translate(numbers, engine)
+    _hold_prompts(numbers, roles, engine, architecture)
     _bound_slots(numbers, roles, engine)
     for role in ("ep", "attention_dp"):
         # some collections write 0 for none
@@ -169,7 +173,7 @@ def _numbers(roles: Roles, role: str, fallback: float, n: int) -> Floats:
 
 
 def _number(value: Any, role: str) -> float:
-    words = _WORDS.get(role, _SWITCH)
+    words = _WORDS.get(role, SWITCH_WORDS)
     try:
         return words[value.lower()] if isinstance(value, str) and value.lower() in words else float(value)
     except (TypeError, ValueError):
@@ -197,12 +201,26 @@ def _silent(roles: Roles, role: str, n: int) -> Bools:
     return np.ones(n, bool) if column is None else missing_in(column)
 
 
+def _hold_prompts(numbers: dict[str, Floats], roles: Roles, engine: EngineFacts, model: Architecture) -> None:
+    """Without chunked prefill vLLM's own tokens of a step are at least those of its longest sequence (EngineArgs)."""
+    if engine.name == "vllm" and not numbers["chunked_prefill"].all():
+        told, tokens = numbers["max_model_len"], numbers["max_num_batched_tokens"]
+        grows = (numbers["chunked_prefill"] == 0) & _silent(roles, "max_num_batched_tokens", len(told))
+        longest = np.where(told > 0, told, float(model.max_positions))
+        numbers["max_num_batched_tokens"] = np.where(grows, np.maximum(tokens, longest), tokens)
+
+
 def _bound_slots(numbers: dict[str, Floats], roles: Roles, engine: EngineFacts) -> None:
-    """vLLM's own number of sequences is at most the tokens of a step (EngineArgs, in vllm/engine/arg_utils.py)."""
-    if engine.name == "vllm":
-        slots, tokens = numbers["max_num_seqs"], numbers["max_num_batched_tokens"]
+    """Sequences where nobody says how many: of vLLM at most the tokens of a step (EngineArgs, in
+    vllm/engine/arg_utils.py), of SGLang fewer where it drafts."""
+    slots = numbers["max_num_seqs"]
+    most = {
+        "vllm": numbers["max_num_batched_tokens"],
+        "sglang": np.where(numbers["draft_tokens"] > 0, _SEQS_DRAFTED, np.inf),
+    }
+    if engine.name in most:
         silent = _silent(roles, "max_num_seqs", len(slots))
-        numbers["max_num_seqs"] = np.where(silent, np.minimum(slots, tokens), slots)
+        numbers["max_num_seqs"] = np.where(silent, np.minimum(slots, most[engine.name]), slots)
 
 
 def _translate(numbers: dict[str, Floats], engine: EngineFacts) -> None:

@@ -45,6 +45,11 @@ class Memory:
     blocks: Floats
 
     @property
+    def kv_room(self) -> Floats:
+        """Bytes that are left for the KV cache, `n`."""
+        return np.maximum(self.available - self.weights - self.overhead, 0.0)
+
+    @property
     def headroom(self) -> Floats:
         """log(memory available / memory needed), `n`: positive where the config fits."""
         return np.log(self.available / (self.weights + self.overhead + self.kv_needed))
@@ -79,7 +84,8 @@ def memory(points: Points) -> Memory:
         slots = np.maximum(reserved // one, 1.0)
         blocks = reserved // points.block_size
         return Memory(available, weights, overhead, per_token, reserved * per_token, slots, blocks)
-    longest = np.maximum(points.max_model_len, one)
+    # the other engines start all the same, and refuse sequences that do not fit
+    longest = np.maximum(points.max_model_len, one) if points.engine.name == "vllm" else one
     block = per_token * points.block_size
     left = np.floor(np.maximum(available - weights - overhead, 0.0) / block)
     blocks = np.where(points.kv_blocks > 0, points.kv_blocks, left)
@@ -87,7 +93,8 @@ def memory(points: Points) -> Memory:
     available = np.where(points.kv_blocks > 0, weights + overhead + blocks * block, available)
     # the last block of a sequence is half full on average; what prompts have in common is there once
     own = (points.computed + load.osl / 2) / points.block_size + 0.5
-    sequences = np.maximum((blocks - points.reused / points.block_size) / own, 1.0)
+    shared = points.reused if points.shared is None else points.shared
+    sequences = np.maximum((blocks - shared / points.block_size) / own, 1.0)
     return Memory(available, weights, overhead, per_token, longest * per_token, sequences, blocks)
 
 

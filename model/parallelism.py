@@ -10,6 +10,7 @@ import numpy as np
 
 from model.architecture import Architecture
 from model.prediction import Bools, Floats
+from model.tables.said import say
 
 Numbers = dict[str, Floats]
 """Role of a parameter -> its value in each of n configs."""
@@ -34,6 +35,8 @@ def share_experts(numbers: Numbers, engine: str, model: Architecture) -> None:
         ranks = _divide_devices(numbers, engine, flag)
     ep = np.where(spread, group, numbers["ep"])
     if not model.moe_layers:
+        if (ep > 1).any() or spread.any():
+            say([f"{model.name} has no experts to spread: expert parallelism counts for nothing"])
         group, ranks, ep = group / np.maximum(ranks, 1.0), np.ones_like(ranks), np.ones_like(ep)
     numbers |= {"group": group, "attention_dp": ranks, "ep": ep}
 

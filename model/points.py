@@ -29,7 +29,8 @@ class Points:
     whole ones spread over `ep` of their `group` devices, which DeepEP's kernels reach where `all_to_all` is 1.
     `eager` is 1 where no CUDA graphs are captured, `async_scheduling` where a step is decided while the one before it
     runs; `draft_tokens` are drafted a step by `draft_layers` layers, each
-    accepted with probability `acceptance`; `reused` tokens of a prompt are found in the prefix cache.
+    accepted with probability `acceptance`; `reused` tokens of a prompt are found in the prefix cache, where running
+    requests hold `shared` tokens together (without it as many as one reuses).
     `weight_row` and `cache_row` are places in `weight_names` and `cache_names`, the number formats of the rows;
     `tables` are measured operations, if there are any; `fitted_overheads` what real runs tell of the engine's.
     `layer_bytes` (the mean of all parts) and `head_bytes` are bytes per weight, `kv_bytes` bytes per element of the KV
@@ -74,6 +75,7 @@ class Points:
     cache_row: npt.NDArray[np.int64]
     tables: Tables | None = None
     fitted_overheads: Overheads | None = None
+    shared: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.tp)

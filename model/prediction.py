@@ -20,10 +20,12 @@ Z90 = 1.6448536269514722
 
 @dataclass(frozen=True)
 class Estimate:
-    """Log-normal estimates of one metric for n configs: `log_mean` and `log_sd`, both `n`, natural logarithm."""
+    """Log-normal estimates of one metric for n configs: `log_mean` and `log_sd`, both `n`, natural logarithm; nothing
+    is above `log_most`, `n`, where that is known."""
 
     log_mean: Floats
     log_sd: Floats
+    log_most: Floats | None = None
 
     @property
     def mean(self) -> Floats:
@@ -38,7 +40,18 @@ class Estimate:
     @property
     def hi(self) -> Floats:
         """Upper end of the 90 % interval, `n`, in the metric's unit."""
-        return np.exp(self.log_mean + Z90 * self.log_sd)
+        high = self.log_mean + Z90 * self.log_sd
+        return np.exp(high if self.log_most is None else np.minimum(high, self.log_most))
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Estimate:
+        """The given rows."""
+        most = None if self.log_most is None else self.log_most[rows]
+        return Estimate(self.log_mean[rows], self.log_sd[rows], most)
+
+    def times(self, log_factor: Floats) -> Estimate:
+        """The same in another unit, times the exponential of `log_factor`."""
+        most = None if self.log_most is None else self.log_most + log_factor
+        return Estimate(self.log_mean + log_factor, self.log_sd, most)
 
     def interval(self, row: int) -> Interval:
         """The estimate of one config."""
@@ -51,7 +64,8 @@ class GridPrediction:
 
     `metrics` maps a metric name to its estimates; `headroom` is log(memory available / memory needed), `n`,
     positive where the config fits; `reasons[row]` says why a config is infeasible; `provenance` holds
-    `Provenance` values, `n`; `validated` says that what was learned was checked on contexts never seen.
+    `Provenance` values, `n`; `utilisation` is the rate of requests over the most that can be served, `n`, NaN where
+    they do not come at one; `validated` says that what was learned was checked on contexts never seen.
     """
 
     metrics: Mapping[str, Estimate]
@@ -59,4 +73,5 @@ class GridPrediction:
     headroom: Floats
     reasons: Mapping[int, str]
     provenance: npt.NDArray[Any]
+    utilisation: Floats
     validated: bool = False

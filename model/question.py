@@ -16,6 +16,7 @@ from model.load import Load, load_of
 from model.memory import Memory, memory
 from model.points import Points
 from model.prediction import Floats
+from model.prefix_cache import SharedPrefixes
 from model.serving import Serving, serve, without_slot_waits
 from model.tables.shelf import NO_TABLES, Shelf
 from perfdb.facts.engines import EngineFacts
@@ -31,7 +32,7 @@ class Question:
     """What to predict: every config of `grid` serving `workload` on `target`, described by its model and platform.
 
     Steps take what the operation tables of `shelf` say, where it has any. Earlier prompts brought `reused` tokens of
-    each prompt: a config with a prefix cache does not compute them again.
+    each prompt: a config with a prefix cache does not compute them again, as far as it has room for all the `prefixes`.
     """
 
     target: Target
@@ -41,6 +42,7 @@ class Question:
     grid: Grid
     shelf: Shelf = NO_TABLES
     reused: float = 0.0
+    prefixes: SharedPrefixes | None = None
 
     @property
     def tables(self) -> Tables | None:
@@ -57,7 +59,8 @@ class Question:
         """
         facts = _engine_at(self.target.engine, self.target.engine_version)
         devices, tables = self.target.devices, self.tables
-        return points_of(self.architecture, self.platform, facts, devices, grid, load, tables, self.reused)
+        points = points_of(self.architecture, self.platform, facts, devices, grid, load, tables, self.reused)
+        return points if self.prefixes is None else self.prefixes.bounded(points)
 
 
 @lru_cache(maxsize=64)

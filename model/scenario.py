@@ -26,14 +26,25 @@ from model.history import (
     usable,
 )
 from model.load import Load, load_of
-from model.prediction import Floats
+from model.prediction import Bools, Floats
 from model.question import Question
 from perfdb.facts.models import canonical_model
 from perfdb.facts.platforms import canonical_platform
-from perfdb.records import Grid
+from perfdb.records import Grid, Outcome
 
 MOST_ROWS = 128
 """A process is fitted to at most so many rows, the latest: its cost grows with their cube."""
+
+
+FAILED: Mapping[str, str] = {
+    Outcome.OOM: "out of memory",
+    Outcome.LAUNCH_FAILED: "the server did not start",
+    Outcome.CRASHED: "it crashed",
+    Outcome.TIMEOUT: "no answer in time",
+}
+"""How servers fail, in words."""
+_Places = dict[tuple[object, ...], dict[float, list[int]]]
+"""Model, platform, engine, lengths and arrival -> number of devices -> rows."""
 
 
 @dataclass(frozen=True)
@@ -53,33 +64,51 @@ class ScenarioIndex:
     history: Columns
 
     @cached_property
-    def _places(self) -> dict[tuple[object, ...], dict[float, list[int]]]:
-        """Model, platform, engine, lengths and arrival -> number of devices -> rows."""
-        n = size(self.history)
-        load = loads(self.history)[0]
-        keep = np.flatnonzero(usable(self.history))
+    def _places(self) -> _Places:
+        return self._placed(usable(self.history))
+
+    @cached_property
+    def _failures(self) -> _Places:
+        return self._placed(_failures(self.history))
+
+    def _placed(self, wanted: Bools) -> _Places:
+        n, load = size(self.history), self.load
+        keep = np.flatnonzero(wanted)
         names = [
             _renamed(column(self.history, name, n)[keep], known)
             for name, known in (("model", _model), ("platform", _platform), ("engine", _engine))
         ]
         devices = np.nan_to_num(numbers(self.history, "devices", n)[keep], nan=1.0)
         lengths = [values[keep].tolist() for values in (load.isl, load.osl, load.arrival)]
-        places: dict[tuple[object, ...], dict[float, list[int]]] = {}
+        places: _Places = {}
         for row, count, *key in zip(keep.tolist(), devices.tolist(), *names, *lengths, strict=True):
             places.setdefault(tuple(key), {}).setdefault(count, []).append(row)
         return places
 
     @cached_property
-    def _load(self) -> Load:
+    def load(self) -> Load:
+        """The load of every row of the history."""
         return loads(self.history)[0]
 
     def places(self, question: Question) -> Mapping[float, Sequence[int]]:
         """Where the rows are of the question's scenario on any number of devices, by that number."""
-        if not self._places:
+        return self._of_scenario(self._places, question)
+
+    def failed(self, question: Question) -> Sequence[int]:
+        """Where the rows are of what failed in the question's scenario, the latest `MOST_ROWS`; none where earlier
+        prompts left something in the cache, of which rows do not tell."""
+        if question.reused:
+            return ()
+        found = self._of_scenario(self._failures, question)
+        return found.get(float(question.target.devices or 1), [])[-MOST_ROWS:]
+
+    @staticmethod
+    def _of_scenario(places: _Places, question: Question) -> Mapping[float, list[int]]:
+        if not places:
             return {}
         target, asked = question.target, load_of(question.workload, 1)
         names = (_model(target.model), _platform(target.platform), _engine(target.engine))
-        return self._places.get((*names, asked.isl.item(), asked.osl.item(), asked.arrival.item()), {})
+        return places.get((*names, asked.isl.item(), asked.osl.item(), asked.arrival.item()), {})
 
     def rows(self, question: Question) -> ScenarioRows | None:
         """The rows of the question's scenario that can be read, None where they measured nothing that is predicted."""
@@ -88,12 +117,20 @@ class ScenarioIndex:
             return None
         rows = np.array(found[-MOST_ROWS:])
         configs = column(self.history, "config", size(self.history))
-        rows = np.delete(rows, list(unreadable(question.resolve, configs[rows], self._load.take(rows))))
-        load = self._load.take(rows)
+        rows = np.delete(rows, list(unreadable(question.resolve, configs[rows], self.load.take(rows))))
+        load = self.load.take(rows)
         values = _measured(self.history, rows, load)
         if not any(np.isfinite(column).any() for column in values.values()):
             return None
         return ScenarioRows(rows, grid_of(configs[rows]), load, values)
+
+
+def _failures(history: Columns) -> Bools:
+    """Rows of servers that failed, whose size and load are told."""
+    n = size(history)
+    failed = np.array([outcome in FAILED for outcome in column(history, "outcome", n).tolist()], bool)
+    known = np.isfinite(numbers(history, "devices", n)) | ("devices" not in history)
+    return np.asarray(failed & known & loads(history)[1], bool)
 
 
 def _model(text: str) -> str:

@@ -21,16 +21,20 @@ from model.arriving import Arriving, arriving, think_s
 from model.convoy import burst_share
 from model.cycle import Cycle, cycle
 from model.full_cache import admitted
+from model.joint import between_ranks
+from model.pipeline import passing
 from model.points import Points
 from model.prediction import Floats
 from model.queueing import MOST_LOAD, prompting
 from model.step import Step, bound
 
 _P90_SPREAD = 0.12
-_SURE_ROOM = 2.0
-"""How many times the accounted room for sequences there may be: twice in a cache in FP8 that nobody told of."""
+_UNTOLD_ROOM = 2.0
+"""How many times the accounted room there may be beside quantised weights: their checkpoint may put the cache in FP8,
+which nobody tells."""
+_HALF_BYTES = 2.0
 _FULL_ROOM = 1.15
-"""How many times the counted room requests take that leave nothing of it free."""
+"""How many times the room requests take that leave nothing of it free."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Serving:
     """Metrics of n rows (`metrics[name]`, `n`, in the metric's unit) and what they come from.
 
     `active` sequences per replica, `utilisation` is offered load over capacity (in a closed loop: slots over requests),
-    `decode` and `mixed` the two kinds of step, `mixed_share` the share of time in mixed steps.
+    `decode` and `mixed` the two kinds of step, `mixed_share` the share of time in mixed steps; `first_token` the parts
+    of the time to the first token, seconds, `n`.
     """
 
     metrics: Mapping[str, Floats]
@@ -47,6 +52,7 @@ class Serving:
     decode: Step
     mixed: Step
     mixed_share: Floats
+    first_token: Mapping[str, Floats]
 
 
 @dataclass(frozen=True)
@@ -79,19 +85,20 @@ def serve(points: Points, kv_sequences: Floats) -> Serving:
         return _answer(points, found, in_flight, _in_loop(points, found, in_flight, kept.begun))
     part = points.take(rows)
     open_ = arriving(part, slots[rows], kept.take(rows))
-    crowd = np.ones(len(points))
-    in_flight[rows], crowd[rows] = open_.active, open_.crowd
+    crowd, groups = np.ones(len(points)), np.ones(len(points))
+    in_flight[rows], crowd[rows], groups[rows] = open_.active, open_.crowd, open_.groups
     active, again = np.where(is_open, in_flight, kept.active), np.where(is_open, 0.0, kept.again)
-    found = cycle(points, active, crowd, again)
+    found = cycle(points, active, crowd, again, groups)
     spent = _in_loop(points, found, in_flight, kept.begun)
     decided = _decided_s(points, found)[rows]
     return _answer(points, found, in_flight, spent.put(rows, _at_rate(part, found, rows, open_, decided)))
 
 
 def without_slot_waits(points: Points, kv_sequences: Floats) -> Points:
-    """The same without the requests of a closed loop or batch that wait for a slot: beyond `max_num_seqs`, beyond
-    blocks that were counted, or beyond twice what the account of the memory leaves room for."""
-    room = kv_sequences * np.where(points.kv_blocks > 0, _FULL_ROOM, _SURE_ROOM)
+    """The same without the requests of a closed loop or batch that wait for a slot: beyond `max_num_seqs`, or beyond
+    what the account of the memory leaves room for."""
+    untold = (points.kv_blocks <= 0) & (points.layer_bytes < _HALF_BYTES) & (points.kv_bytes >= _HALF_BYTES)
+    room = kv_sequences * np.where(untold, _UNTOLD_ROOM, _FULL_ROOM)
     most, load = np.maximum(np.minimum(points.max_num_seqs, room), 1.0) * points.dp, points.load
     waits = ~load.is_open & (load.amount > most)
     if not waits.any():
@@ -125,7 +132,9 @@ def _decided_s(points: Points, found: Cycle) -> Floats:
     any_s = 1.0 / (share / found.mixed_s + (1.0 - share) / found.decode_s)
     mixes = not points.prefills_apart
     turn_s = np.where(found.first_share < 1.0, found.mixed_s + (found.decode_s - found.mixed_s) * first, 0.0) * mixes
-    alone = np.where(points.load.is_open, mixes, np.minimum(found.active - 1.0, 1.0))
+    # ranks that share experts take all of their steps together
+    others = np.where(points.attention_dp > 1.0, points.load.amount, found.active) - 1.0
+    alone = np.where(points.load.is_open, mixes, np.minimum(others, 1.0))
     return np.asarray(points.decided_ahead * (alone * any_s + found.in_step * (turn_s - alone * any_s)))
 
 
@@ -135,7 +144,10 @@ def _at_rate(points: Points, found: Cycle, rows: np.ndarray, open_: Arriving, de
     load, offered = points.load, points.load.amount / points.dp
     rate = np.minimum(offered, MOST_LOAD * open_.capacity)
     idle_s, each_s, fitting = found.decode_s[rows], found.each_s[rows], found.fitting[rows]
-    prompt = prompting(rate / points.pp, idle_s, each_s, fitting, 1.0 - load.alike)
+    each = rate / open_.groups
+    prompt = prompting(each, idle_s, each_s, fitting, 1.0 - load.alike)
+    prompt = passing(points, open_.groups, idle_s, fitting, prompt)
+    prompt = between_ranks(points, prompt, each, idle_s, each_s, fitting)
     wait = open_.slot_s + (1.0 - np.exp(-open_.active)) * (prompt.residual + decided) + prompt.wait
     # no step of an answer is longer than one full of prompts
     longest = (points.answer_steps - 1.0) * (idle_s + each_s * np.maximum(fitting, 1.0))
@@ -151,7 +163,7 @@ def _answer(points: Points, found: Cycle, in_flight: Floats, spent: _Spent) -> S
     tpot = each + added.token_s
     ttft = spent.wait_s + spent.first_s + added.request_s
     e2e = ttft + tpot * (osl - 1.0)
-    batch_s = found.seconds * np.maximum(in_flight / found.active, 1.0) + added.request_s
+    batch_s = found.seconds * np.maximum(in_flight / found.active, 1.0) + added.request_s + added.token_s * (osl - 1.0)
     e2e = np.where(load.is_batch, batch_s, e2e)
     # replicas beyond the requests in flight have nothing to do
     at_work = np.where(load.is_open, points.dp, np.minimum(points.dp, load.amount))
@@ -168,4 +180,5 @@ def _answer(points: Points, found: Cycle, in_flight: Floats, spent: _Spent) -> S
         "total_tps": rate * (load.isl + osl),
     }
     decode, mixed = bound(points, (found.decode, found.mixed), (found.decode_s, found.mixed_s))
-    return Serving(metrics, found.active, spent.utilisation, decode, mixed, found.mixed_share)
+    parts = {"waiting": spent.wait_s, "prompt steps": spent.first_s, "front end": np.full(len(points), added.request_s)}
+    return Serving(metrics, found.active, spent.utilisation, decode, mixed, found.mixed_share, parts)

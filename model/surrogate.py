@@ -17,12 +17,13 @@ import numpy.typing as npt
 
 from model.architecture import Architecture
 from model.conditioning import NOISE_SD, as_measured, condition, encode_both
-from model.derived import BASIS, derive, family_of, predictable
+from model.derived import BASIS, derive, family_of, followed, predictable, sum_of
 from model.descriptors import PLACE_ROLES, ROOM_ROLES
-from model.feasibility import as_served, feasibility
+from model.failures import as_ran
 from model.history import Columns, Ints, groups_of, size, training
 from model.kept.training import kept_training
 from model.lessons import NOTHING_LEARNED, Correction, Lessons
+from model.limits import as_offered, consistent, within_budget
 from model.load import Load
 from model.prediction import Bools, Estimate, Floats, GridPrediction
 from model.question import Analysis, Question, analyse
@@ -39,8 +40,6 @@ _ENOUGH_OWN = 8
 _NO_ROWS = np.zeros(0, np.int64)
 
 _QUEUES = ("ttft_s", "e2e_s")
-_MIXING = frozenset({"vllm", "trtllm"})
-"""Engines whose steps hold prompts beside sequences that decode."""
 
 
 def _near_capacity(found: Analysis) -> Floats:
@@ -50,14 +49,11 @@ def _near_capacity(found: Analysis) -> Floats:
 
 
 def _sums(found: Analysis, basis: Mapping[str, Estimate], free: Bools) -> dict[str, Estimate]:
-    """Latency as the sum of its measured parts, and by Little's law the throughput of the rows where that is `free`.
-
-    The parts are wrong together: their standard deviations add up, each by its share.
-    """
+    """Latency as the sum of its measured parts, and by Little's law the throughput of the rows where that is `free`."""
     ttft, tpot, load = basis["ttft_s"], basis["tpot_s"], found.points.load
     decoding = np.where(load.osl > 1.0, tpot.log_mean + np.log(np.maximum(load.osl - 1.0, 1.0)), -np.inf)
-    total = np.logaddexp(ttft.log_mean, decoding)
-    sd = np.exp(ttft.log_mean - total) * ttft.log_sd + np.exp(decoding - total) * tpot.log_sd
+    whole_s = sum_of(ttft, Estimate(decoding, tpot.log_sd))
+    total, sd = whole_s.log_mean, whole_s.log_sd
     analytic = {name: np.log(found.serving.metrics[name]) for name in ("e2e_s", "e2e_s_p90", "output_tps")}
     rate, given = analytic["output_tps"] + analytic["e2e_s"] - total, basis["output_tps"]
     whole = {"e2e_s": total, "e2e_s_p90": total + analytic["e2e_s_p90"] - analytic["e2e_s"]}
@@ -91,40 +87,6 @@ def _with_slot_waits(found: Analysis, basis: Mapping[str, Estimate], shift: Floa
     return {**answer, "output_tps": Estimate(rate, basis["output_tps"].log_sd)}
 
 
-def _as_offered(found: Analysis, basis: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    """No more is served than comes: overload that was corrected may not answer requests that nobody sent."""
-    load, rate = found.points.load, basis["output_tps"]
-    most = np.where(load.is_open, np.log(load.amount * load.osl), np.inf)
-    return {**basis, "output_tps": Estimate(np.minimum(rate.log_mean, most), rate.log_sd)}
-
-
-def _within_budget(found: Analysis, basis: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    """No more tokens than the budget of a step, in as many steps as a sequence takes that decodes: latencies of a
-    closed loop that are each corrected by itself may say otherwise where the budget is what limits.
-
-    Only where steps hold prompts and decoding sequences alike, without drafts: a token is a step then.
-    """
-    points, load = found.points, found.points.load
-    mixing = (points.chunked_prefill > 0) & (points.draft_tokens <= 0) & ~(load.is_open | load.is_batch)
-    mixing &= points.engine.name in _MIXING
-    steps = points.dp * points.pp * points.max_num_batched_tokens
-    most = np.log(steps / (points.computed + load.osl)) - basis["tpot_s"].log_mean
-    over = np.where(mixing, np.maximum(basis["output_tps"].log_mean - np.log(load.osl) - most, 0.0), 0.0)
-    if not over.any():
-        return dict(basis)
-    sd = {name: np.hypot(estimate.log_sd, over / 2.0) for name, estimate in basis.items()}
-    longer = {name: Estimate(basis[name].log_mean + over, sd[name]) for name in ("e2e_s", "e2e_s_p90")}
-    decoding = np.exp(basis["tpot_s"].log_mean) * (load.osl - 1.0)
-    first = np.log(np.maximum(np.exp(longer["e2e_s"].log_mean) - decoding, np.exp(basis["ttft_s"].log_mean)))
-    rate = basis["output_tps"]
-    return {
-        **basis,
-        **longer,
-        "ttft_s": Estimate(np.where(over > 0, first, basis["ttft_s"].log_mean), sd["ttft_s"]),
-        "output_tps": Estimate(rate.log_mean - over, sd["output_tps"]),
-    }
-
-
 def _of_closed_loops(correction: Correction, is_open: Bools) -> Correction:
     """What was learned of first tokens in closed loops, which open with a burst, says of random arrivals only how far
     off they may be."""
@@ -156,14 +118,6 @@ def _provenance(is_measured: Bools, learned: bool) -> npt.NDArray[Any]:
     # from a list: numpy makes a plain text of a single member of an enumeration of texts
     found[:] = [Provenance.MEASURED if own else other for own in is_measured.tolist()]
     return found
-
-
-def _consistent(basis: Mapping[str, Estimate], is_measured: Bools) -> dict[str, Estimate]:
-    """No first token after the last one: each metric is corrected by itself, and a waiting time that is extrapolated
-    from short waits can run away. It is cut at the whole latency, which widens it; what was measured stands."""
-    ttft, e2e = basis["ttft_s"], basis["e2e_s"]
-    cut = np.where(is_measured, 0.0, np.maximum(ttft.log_mean - e2e.log_mean, 0.0))
-    return {**basis, "ttft_s": Estimate(ttft.log_mean - cut, np.hypot(ttft.log_sd, cut / 2))}
 
 
 @dataclass(frozen=True)
@@ -239,11 +193,12 @@ class Surrogate:
             basis, is_measured = self._conditioned(lessons, question, found, basis, rows)
             learned = True
             validated |= len(rows.rows) >= _ENOUGH_OWN
-        basis = _consistent(basis, is_measured)
+        basis = as_offered(found, consistent(basis, is_measured), ~is_measured)
         estimates = derive(basis, found.points, metrics or predictable(found.points))
-        feasible, why = as_served(is_measured, *feasibility(found.points, found.memory))
+        feasible, why = as_ran(self.scenarios, question, found, is_measured)
         provenance = _provenance(is_measured, learned)
-        return GridPrediction(estimates, feasible, found.memory.headroom, why, provenance, validated)
+        busy = np.where(found.points.load.is_open, found.serving.utilisation, np.nan)
+        return GridPrediction(estimates, feasible, found.memory.headroom, why, provenance, busy, validated)
 
     def _corrected(
         self, lessons: Lessons, question: Question, found: Analysis, own: Ints = _NO_ROWS
@@ -272,7 +227,7 @@ class Surrogate:
             load = found.points.load
             basis |= _sums(served, basis, ~(load.is_open | load.is_batch))
         basis = _with_slot_waits(found, basis, np.broadcast_to(corrections["tpot_s"].shift, len(follows)))
-        basis = _within_budget(found, _as_offered(found, basis))
+        basis = within_budget(found, as_offered(found, basis))
         return basis, any(correction.learned for correction in corrections.values())
 
     def _conditioned(
@@ -297,4 +252,4 @@ class Surrogate:
                 name: condition(before[name], there[name], rows.measured[name], encoded, checked) for name in BASIS
             }
         is_measured = np.any([own for _, own in answers.values()], axis=0)
-        return {name: estimate for name, (estimate, _) in answers.items()}, is_measured
+        return followed(answers, found.points), is_measured

@@ -17,12 +17,14 @@ from servecast.whatif import MOST_TOKENS, workload_of
 from servecast.whatif_notes import NOT_SEEN, means_text, unseen_text
 
 if TYPE_CHECKING:
+    from model.prefix_cache import SharedPrefixes
     from model.simulate.traffic import Traffic
 
 
 @dataclass(frozen=True)
 class AskedLoad:
-    """A workload, what of its file the closed form does not see, and the tokens of a prompt that others brought.
+    """A workload, what of its file the closed form does not see, and the tokens of a prompt that others brought, of the
+    `prefixes` that a cache has to hold for that.
 
     `is_half_in_step`: of a closed loop nothing is known but mean lengths, and how far requests stay in step is assumed.
     """
@@ -31,6 +33,7 @@ class AskedLoad:
     not_modelled: tuple[str, ...] = ()
     reused: float = 0.0
     is_half_in_step: bool = False
+    prefixes: SharedPrefixes | None = None
 
     @property
     def text(self) -> str:
@@ -143,7 +146,10 @@ def _seen(traffic: Traffic) -> AskedLoad:
     from model.simulate.traffic import reused_tokens
 
     plain, left_out = traffic.plain()
-    return AskedLoad(plain, tuple(name for name in left_out if name != "shared prefixes"), reused_tokens(traffic))
+    unseen = tuple(name for name in left_out if name != "shared prefixes")
+    alone = traffic.prefixes is not None and traffic.prefixes.share > 0 and traffic.conversations is None
+    shared = traffic.prefixes.shared if alone and traffic.prefixes else None
+    return AskedLoad(plain, unseen, reused_tokens(traffic), prefixes=shared)
 
 
 def _shared_by(lengths: Lengths, tokens: float) -> float:

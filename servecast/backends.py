@@ -30,6 +30,7 @@ from perfdb.paths import is_there
 from perfdb.records import Arrival, Grid, Target, Workload
 from perfdb.store import Store
 from servecast.arguments import checked_config, count, number, shared, text
+from servecast.divisions import divisions
 from servecast.inference_summary import Config, InferenceSummary, summaries
 from servecast.slo import met, parse_slos
 from servecast.space import devices_of
@@ -37,7 +38,6 @@ from servecast.whatif import surrogate
 
 CONCURRENCIES = tuple(2**power for power in range(11))
 """Requests in flight that are tried."""
-_DEVICES_OF_A_NODE = 8
 _METRICS = ("ttft_s", "tpot_s", "e2e_s", "output_tps", "request_tps", "output_tps_per_gpu", "output_tps_per_user")
 _PRICE = "cost_per_mtok"
 _ALL_DEFAULTS: Config = MappingProxyType({})
@@ -177,8 +177,8 @@ class Backend:
             isl, osl: tokens of a prompt and of an answer.
             devices: how many a deployment may take.
             constraints: bounds on predicted means, such as "ttft_s<0.5, tpot_s<0.03".
-            choice: see `Choice`. Each of its configs is tried at every one of `CONCURRENCIES`; without any, all ways
-                of dividing the model in powers of two.
+            choice: see `Choice`. Each of its configs is tried at every one of `CONCURRENCIES`; without any, all
+                `servecast.divisions.divisions`.
 
         Raises:
             See `run_static`; InputError also where a bound cannot be read. UnknownNameError: `choice` has no such part.
@@ -189,7 +189,7 @@ class Backend:
         slos = parse_slos(text("constraints", constraints))
         if isinstance(configs, str | Mapping) or not isinstance(configs, Sequence):
             raise InputError.at("configs", f"{configs!r}", "a list of configs")
-        chosen = configs or self._divisions(text("model", model), devices)
+        chosen = configs or divisions(self.facts, resolve_model(text("model", model)), devices)
         workload = Workload(*_lengths(isl, osl), Arrival.CLOSED, concurrency=1)
         bounded = tuple(slo.name for slo in slos)
         prefix_tokens = choice.get("prefix_tokens", 0.0)
@@ -198,15 +198,6 @@ class Backend:
         good = [one for one, keeps in zip(found, met(slos, means), strict=True) if keeps and one.feasible]
         within = [one for one in good if one.devices <= devices]
         return sorted(within, key=lambda one: -one.output_tps_per_gpu)[:top]
-
-    def _divisions(self, model: str, devices: int) -> list[Config]:
-        """Within a node tensors are divided, beyond it layers."""
-        architecture = resolve_model(model)
-        tp, pp = self.facts.parameter("tp").name, self.facts.parameter("pp").name
-        sizes = [2**power for power in range(devices.bit_length())]
-        splits = [size for size in sizes if size <= _DEVICES_OF_A_NODE and architecture.heads % size == 0]
-        groups = [size for size in sizes if size <= architecture.layers]
-        return [{tp: split, pp: group} for split in splits for group in groups if split * group <= devices]
 
     def _predicted(
         self,

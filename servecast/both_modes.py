@@ -9,20 +9,20 @@ from math import ceil, isnan
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from model.disagg.rate_match import FILLED
 from model.disagg.units import POOLS
-from model.load import Load, load_of
-from model.prediction import Estimate, Floats, GridPrediction
-from model.question import analyse
+from model.load import load_of
 from perfdb.errors import InputError
 from perfdb.records import Workload
 from perfdb.store import Store
-from servecast.disagg import DisaggAsked, ask, rows_of, terms_of
+from servecast.disagg import DisaggAsked, ask, kept_by_pools, rows_of, terms_of
+from servecast.goodput import judged_row
+from servecast.replicated import of_all, share_of_one
 from servecast.slo import Slo, met
 from servecast.space import devices_of
-from servecast.whatif import SHOWN, rows_of_grid, surrogate
+from servecast.whatif import surrogate
+from servecast.whatif_rows import rows_of_grid, shown_of
 
 WAYS = ("agg", "disagg")
 _ALL = 0.99
@@ -47,11 +47,9 @@ def both_modes(asked: DisaggAsked, slos: tuple[Slo, ...], store: Store, most: in
         raise InputError.at("--mode both", "no number of devices", "--devices, which both ways share out")
     if np.isfinite(asked.sharing.router_limit):
         raise InputError.at("--router-limit", "--mode both", "--mode disagg")
-    wrong = [slo.name for slo in slos if slo.name not in SHOWN]
-    if wrong:
-        raise InputError.at("--slo", f"{wrong[0]} is not predicted of two pools", ", ".join(SHOWN))
     started = time.process_time()
     pair = ask(asked, store)
+    kept_by_pools(pair, slos)
     rows = _aggregated(asked, store, asked.sharing.devices)
     is_open = bool(load_of(asked.asked.workload, 1).is_open[0])
     for row in rows_of(asked, pair, np.arange(len(pair.answer.feasible))):
@@ -60,7 +58,9 @@ def both_modes(asked: DisaggAsked, slos: tuple[Slo, ...], store: Store, most: in
         rows.append({"mode": "disagg", "gpus_needed": needed, **row})
     kept = met(slos, {slo.name: np.array([row[slo.name]["mean"] for row in rows]) for slo in slos}) if slos else None
     for place, row in enumerate(rows):
-        row["meets_slo"] = None if kept is None else bool(kept[place])
+        row.update(
+            {"meets_slo": None} if kept is None else judged_row(row, slos, bool(kept[place]), asked.asked.workload)
+        )
     rows.sort(key=lambda row: (not row["feasible"], row["meets_slo"] is False, -row["output_tps"]["mean"]))
     document = {
         "mode": "both",
@@ -121,10 +121,10 @@ def _aggregated(asked: DisaggAsked, store: Store, there: int) -> list[dict[str, 
     found: dict[int, dict[str, Any]] = {}
     for places, part in question.questions(grid, model.scenarios):
         size = devices_of(part.grid, question.facts)
-        load, replicas, worth = _share(load_of(part.workload, len(size)), there // size, asked.sharing.efficiency)
-        answer = _together(model.predict(part, SHOWN, load), worth, worth / np.maximum(replicas, 1))
-        analysis = analyse(replace(part, shelf=model.shelf), load=load)
-        busy = np.where(load.is_open, analysis.serving.utilisation, np.nan).tolist()
+        replicas = there // size
+        load, worth = share_of_one(load_of(part.workload, len(size)), replicas, asked.sharing.efficiency)
+        answer = of_all(model.predict(part, shown_of(part.platform), load), worth, replicas)
+        busy = answer.utilisation.tolist()
         rows = rows_of_grid(answer, part.grid if plain else None, np.arange(len(size)))
         columns = places.tolist(), rows, size.tolist(), replicas.tolist()
         for at, (place, row, taken, count) in enumerate(zip(*columns, strict=True)):
@@ -135,27 +135,3 @@ def _aggregated(asked: DisaggAsked, store: Store, there: int) -> list[dict[str, 
             least = None if isnan(busy[at]) else _needed(count, busy[at], taken)
             found[place] = {**own, "left_over": there - used, "gpus_needed": least, **row, **fits}
     return [found[place] for place in range(len(grid))]
-
-
-def _share(
-    load: Load, replicas: npt.NDArray[np.int64], efficiency: float
-) -> tuple[Load, npt.NDArray[np.int64], Floats]:
-    """The load of one replica, how many there are, and how many times as much as it they serve; all `n`.
-
-    As `model.disagg.units` shares it: for requests from outside, replicas that serve less are as if more came to them.
-    """
-    count = np.maximum(replicas, 1)
-    each = np.where(count > 1, efficiency, 1.0)
-    at_work = np.where(load.is_open, count, np.minimum(count, load.amount))
-    amount = load.amount / np.where(load.is_open, at_work * each, at_work)
-    return replace(load, amount=amount, requests=load.requests / at_work), replicas, at_work * each
-
-
-def _together(answer: GridPrediction, worth: Floats, per_device: Floats) -> GridPrediction:
-    """The prediction of one replica as that of all: rates times `worth`, those per device times `per_device`, `n`."""
-    factors = {"output_tps": worth, "request_tps": worth, "output_tps_per_gpu": per_device}
-    metrics = {
-        name: Estimate(found.log_mean + np.log(factors[name]), found.log_sd) if name in factors else found
-        for name, found in answer.metrics.items()
-    }
-    return replace(answer, metrics=metrics)

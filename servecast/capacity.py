@@ -25,14 +25,15 @@ from perfdb.records import Arrival
 from perfdb.store import Store
 from search.bisect import Bracket, largest_good
 from servecast.disagg import DisaggAsked
-from servecast.load_curves import GAPS, Answers, Curve, ModelCurve, Part, Simulated
+from servecast.load_curves import Answers, Curve, ModelCurve, Part, Simulated
 from servecast.modes import AGGREGATED, Mode
+from servecast.parameters import unseen_parameters
 from servecast.pool_curves import pool_parts
 from servecast.pricing import dollars_per_mtok
 from servecast.simulating import server_of
-from servecast.slo import Slo, met
+from servecast.slo import Slo, check_gaps, met
 from servecast.space import devices_of
-from servecast.whatif import WhatIf, surrogate, unseen_parameters
+from servecast.whatif import WhatIf, surrogate
 
 TOLERANCE = 0.02
 RATES = tuple(2.0**power for power in range(-10, 15))
@@ -272,7 +273,5 @@ def question_of(asked: WhatIf, traffic: Traffic, by: str, slos: tuple[Slo, ...],
             raise InputError.at(f"--{name.replace('_', '-')}", f"{value:g}", "a number above 0 and below 1e9")
     if more.get("efficiency", 1.0) > 1.0:
         raise InputError.at("--efficiency", f"{more['efficiency']}", "at most 1")
-    gaps = [str(slo) for slo in slos if slo.name.startswith((*GAPS, "output_tps_per_user"))]
-    if gaps and not (plain.osl or 0.0) > 1:
-        raise InputError.at(f"--slo {gaps[0]}", "answers of one token have no time between tokens", "other bounds")
+    check_gaps(slos, (plain.osl or 0.0) > 1)
     return CapacityQuestion(replace(asked, workload=loads[by]), slos, traffic, **more)

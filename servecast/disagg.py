@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from model.architecture import resolve_model
 from model.disagg.pools import link_bytes_s
-from model.disagg.units import POOLS, STAGES, Deployments, Sharing
+from model.disagg.units import POOLS, Deployments, Sharing
+from model.prediction import Bools
 from model.question import Question
 from model.tables.said import listening
 from perfdb.errors import InputError, UnknownNameError
@@ -20,7 +21,11 @@ from perfdb.facts.platforms import platform
 from perfdb.records import Grid, Provenance, Scalar, Target
 from perfdb.store import Store
 from search.space import MOST_CONFIGS
-from servecast.whatif import SHOWN, WhatIf, intervals, own_names, surrogate, unseen_parameters
+from servecast.goodput import judged_row
+from servecast.parameters import own_names, unseen_parameters
+from servecast.slo import Slo, met
+from servecast.whatif import WhatIf, surrogate
+from servecast.whatif_rows import SHOWN, intervals
 
 if TYPE_CHECKING:
     from model.disagg.answer import Answer, Asked
@@ -28,7 +33,6 @@ if TYPE_CHECKING:
 
 WORKERS = "replicas"
 """The parameter of a pool that is its number of workers."""
-METRICS = (*SHOWN, "cost_per_mtok")
 _MOST_WORKERS = 1_000_000
 
 
@@ -146,23 +150,55 @@ def _question(asked: WhatIf, shelf: Shelf) -> Question:
     return Question(target, architecture, hardware, asked.workload, asked.grid(), shelf, asked.reused)
 
 
-def disagg(asked: DisaggAsked, store: Store, explained: bool = False, most: int | None = None) -> dict[str, Any]:
+def kept_by_pools(pair: Pair, slos: tuple[Slo, ...]) -> Bools:
+    """Which deployments keep all bounds by central values, `n`.
+
+    Raises:
+        InputError: a metric is not predicted of two pools.
+    """
+    metrics = pair.answer.metrics
+    wrong = [slo.name for slo in slos if slo.name not in metrics]
+    if wrong:
+        raise InputError.at("--slo", f"{wrong[0]} is not predicted of two pools", ", ".join(metrics))
+    if not slos:
+        return np.ones(len(pair.answer.feasible), dtype=bool)
+    return met(slos, {slo.name: metrics[slo.name].mean for slo in slos})
+
+
+def disagg(
+    asked: DisaggAsked,
+    store: Store,
+    explained: bool = False,
+    most: int | None = None,
+    slos: tuple[Slo, ...] = (),
+) -> dict[str, Any]:
     """Predict all deployments; returns the document of the command.
 
     Args:
         asked: the question.
         store: what is known.
         explained: "explain" holds the best deployment: which pool limits it, and where the time goes.
-        most: "rows" holds only so many, those that fit and have the best throughput per device first; else all.
+        most: "rows" holds only so many, those that fit, keep the bounds and have the best throughput per device first;
+            else all.
+        slos: bounds, of which each row says whether it keeps them, and the goodput.
 
     Raises:
-        See `ask`.
+        See `ask`; InputError also where a metric cannot be bounded.
     """
     started = time.process_time()
     pair = ask(asked, store)
-    order = pair.order
+    kept = kept_by_pools(pair, slos)
+    order = pair.order[np.argsort(~kept[pair.order] & pair.answer.feasible[pair.order], kind="stable")]
     shown = np.arange(len(order)) if most is None else order[:most]
-    document = {"mode": "disagg", "rows": rows_of(asked, pair, shown), "configs": len(order), **terms_of(pair)}
+    rows = rows_of(asked, pair, shown)
+    if slos:
+        rows = [
+            {**row, **judged_row(row, slos, good, asked.asked.workload)}
+            for row, good in zip(rows, kept[shown].tolist(), strict=True)
+        ]
+    document = {"mode": "disagg", "rows": rows, "configs": len(order), **terms_of(pair)}
+    if slos:
+        document["slo"] = [str(slo) for slo in slos]
     if explained:
         document["explain"] = _explained(asked, pair, int(order[0]))
     return {**document, "cpu_s": time.process_time() - started}
@@ -181,7 +217,7 @@ def terms_of(pair: Pair) -> dict[str, Any]:
 def rows_of(asked: DisaggAsked, pair: Pair, at: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
     """One object for each deployment `at` its place; columns are turned whole, for there may be 100,000."""
     answer, chosen = pair.answer, pair.answer.deployments
-    busy = [answer.utilisation[stage][at].tolist() for stage in STAGES]
+    busy = [share[at].tolist() for share in answer.utilisation.values()]
     parts: dict[str, Any] = {
         **sides_of(asked, pair.asked, chosen, at),
         "replicas": answer.replicas[at].tolist(),
@@ -189,9 +225,9 @@ def rows_of(asked: DisaggAsked, pair: Pair, at: npt.NDArray[np.int64]) -> list[d
         "left_over": answer.left_over[at].tolist(),
         "feasible": answer.feasible[at].tolist(),
         "reason": map(answer.reasons.get, at.tolist()),
-        **{name: intervals(answer.metrics[name], at) for name in METRICS if name in answer.metrics},
-        "limits": [STAGES[stage] for stage in answer.limits[at].tolist()],
-        "utilisation": [dict(zip(STAGES, row, strict=True)) for row in zip(*busy, strict=True)],
+        **{name: intervals(answer.metrics[name], at) for name in SHOWN if name in answer.metrics},
+        "limits": answer.limits[at].tolist(),
+        "utilisation": [dict(zip(answer.utilisation, row, strict=True)) for row in zip(*busy, strict=True)],
         "provenance": [Provenance.LEARNED if answer.learned else Provenance.ROOFLINE] * len(at),
     }
     return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]

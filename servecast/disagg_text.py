@@ -7,8 +7,8 @@ from typing import Any
 
 from perfdb.facts.engines import ENGINES
 from servecast.output import config_text, note, print_table
-from servecast.whatif import interval_text, say_kernels
 from servecast.whatif_notes import notes_of
+from servecast.whatif_text import interval_text, say_kernels, slo_cells
 
 _SHOWN = ("ttft_s", "tpot_s", "output_tps")
 _SHORT = {
@@ -22,12 +22,13 @@ _SHORT = {
 
 def say_disagg(answer: Mapping[str, Any]) -> None:
     """A table of the deployments, best throughput per device first, and what was taken for granted."""
-    rows = sorted(answer["rows"], key=lambda row: (not row["feasible"], -row["output_tps_per_gpu"]["mean"]))
-    columns = [*(f"{name} [90 %]" for name in _SHOWN), "per GPU", "GPUs", "limit", "fits", "units of"]
+    rows = sorted(answer["rows"], key=_rank)
+    bounds = ["goodput [90 %]", "SLO"] if "slo" in answer else []
+    columns = [*(f"{name} [90 %]" for name in _SHOWN), "per GPU", "GPUs", *bounds, "limit", "fits", "units of"]
     table = []
     for row, unit in zip(rows, unit_texts(rows), strict=True):
         limit = f"{row['limits']} {row['utilisation'][row['limits']]:.0%}"
-        table.append([*_numbers(row), limit, row["reason"] or True, unit])
+        table.append([*_numbers(row), *(slo_cells(row) if bounds else []), limit, row["reason"] or True, unit])
     _say(answer, columns, table)
     if "explain" in answer:
         _say_explained(answer["explain"])
@@ -37,12 +38,16 @@ def say_both(answer: Mapping[str, Any]) -> None:
     """Both ways on the same devices under the same load, those that keep the bounds first, most throughput first."""
     rows = answer["rows"]
     columns = ["mode", *(f"{name} [90 %]" for name in _SHOWN), "per GPU", "GPUs"]
-    columns += [*(["SLO"] if answer["slo"] else []), "fits", "units of"]
+    columns += [*(["goodput [90 %]", "SLO"] if answer["slo"] else []), "fits", "units of"]
     table = []
     for row, unit in zip(rows, unit_texts(rows), strict=True):
-        kept = [] if row["meets_slo"] is None else [row["meets_slo"]]
+        kept = [] if row["meets_slo"] is None else slo_cells(row)
         table.append([row["mode"], *_numbers(row), *kept, row["reason"] or True, unit])
     _say(answer, columns, table)
+
+
+def _rank(row: Mapping[str, Any]) -> tuple[bool, bool, float]:
+    return not row["feasible"], row.get("meets_slo") is False, -row["output_tps_per_gpu"]["mean"]
 
 
 def _say(answer: Mapping[str, Any], columns: Sequence[str], table: Sequence[Sequence[object]]) -> None:

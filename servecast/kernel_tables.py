@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from model.tables.shelf import NO_TABLES, Shelf
+from perfdb.errors import InputError, UnknownNameError
 from perfdb.facts.engine_names import kernels_of, name_and_version
 from perfdb.facts.platforms import PlatformFacts, platform
 
@@ -46,7 +47,14 @@ def tables_named(platform_name: str, engine_text: str, store: Store) -> Tables:
     """The tables of a platform and "engine" or "engine:version"; libraries of kernels count as engines.
 
     Raises:
-        UnknownNameError: the platform or engine is not known.
+        UnknownNameError: the platform or engine is not known. InputError: only tables know the platform.
     """
     name, version = name_and_version(engine_text)
-    return tables_of(platform(platform_name), kernels_of(name), version, store)
+    try:
+        hardware = platform(platform_name)
+    except UnknownNameError:
+        if not (store.path.exists() and store.operation_sets(platform_name)):
+            raise
+        what = "tables of it are there, but nothing says its memory and its rates"
+        raise InputError.at(f"--platform {platform_name}", what, "them in your file of facts (docs/facts.md)") from None
+    return tables_of(hardware, kernels_of(name), version, store)

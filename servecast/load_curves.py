@@ -203,7 +203,7 @@ class SimulatedCurve:
         answer = self._known[load]
         if "refused" in answer:
             return Answers.refused(self.how.names, answer["refused"])
-        metrics = {name: np.array([_value(answer, name)]) for name in self.how.names}
+        metrics = {name: np.array([simulated_value(answer, name)]) for name in self.how.names}
         return Answers(metrics, np.array([answer["served"]]), np.ones(1, dtype=bool), {}, SIMULATED)
 
     def _run(self, load: float) -> dict[str, Any]:
@@ -217,7 +217,12 @@ class SimulatedCurve:
         return {**answer, "served": answer["kept_up"] if self.how.is_rate else 1.0}
 
 
-def _value(answer: Mapping[str, Any], name: str) -> float:
+def simulated_value(answer: Mapping[str, Any], name: str) -> float:
+    """One metric of the document of a simulated run; of a latency its mean, or the percentile that is asked for.
+
+    Raises:
+        InputError: it is not simulated.
+    """
     found = answer.get(name)
     base, _, statistic = name.rpartition("_")
     if "mean" in _spread(found):

@@ -21,8 +21,8 @@ Told = tuple[dict[str, Any], Callable[[Mapping[str, Any]], None]]
 
 @dataclass(frozen=True)
 class Mode:
-    """One of `MODES`; but for agg how two pools share devices, and the decode pool's platform if it is another; for
-    both the bounds that are to be kept."""
+    """One of `MODES`; but for agg how two pools share devices, and the decode pool's platform if it is another; and the
+    bounds that are to be kept."""
 
     name: str
     sharing: Sharing | None = None
@@ -50,16 +50,16 @@ def mode_of(
     if name not in MODES:
         raise UnknownNameError.of("mode", name, MODES)
     flags = {flag: value for flag, value in given.items() if value is not None}
-    if slo is not None and name != "both":
-        raise InputError.at("--slo", f"beside --mode {name}", "--mode both, or servecast capacity")
+    from servecast.slo import parse_slos
+
+    slos = parse_slos(slo) if slo is not None else ()
     if name == "agg":
         wrong = [f"--{flag.replace('_', '-')}" for flag in flags] + (["--decode"] if decode is not None else [])
         if wrong:
             raise InputError.at(wrong[0], "beside --mode agg", "--mode disagg or both")
         _check_whole(parameters)
-        return AGGREGATED
+        return Mode("agg", slos=slos)
     from model.disagg.units import Sharing
-    from servecast.slo import parse_slos
 
     for flag, value in flags.items():
         most = 1.0 if flag == "efficiency" else 1e9
@@ -67,7 +67,7 @@ def mode_of(
             raise InputError.at(f"--{flag.replace('_', '-')}", f"{value}", f"a number above 0 and up to {most:g}")
     if "link" in flags:
         flags["link"] *= 1e9
-    return Mode(name, Sharing(devices, **flags), decode, parse_slos(slo) if slo is not None else ())
+    return Mode(name, Sharing(devices, **flags), decode, slos)
 
 
 def _check_whole(parameters: Iterable[str]) -> None:
@@ -89,16 +89,20 @@ def answer_in_mode(asked: WhatIf, store: Store, mode: Mode, explained: bool, mos
     Raises:
         See `servecast.whatif.whatif`, `servecast.disagg.disagg` and `servecast.both_modes.both_modes`.
     """
-    if mode.sharing is None:
-        from servecast.whatif import say_whatif, whatif
+    from servecast.slo import check_gaps
 
-        return whatif(asked, store, explained, most), say_whatif
+    check_gaps(mode.slos, (asked.workload.osl or 0.0) > 1)
+    if mode.sharing is None:
+        from servecast.whatif import whatif
+        from servecast.whatif_text import say_whatif
+
+        return whatif(asked, store, explained, most, mode.slos), say_whatif
     from servecast.disagg import DisaggAsked, disagg
     from servecast.disagg_text import say_both, say_disagg
 
     question = DisaggAsked(asked, mode.decode, mode.sharing)
     if mode.name == "disagg":
-        return disagg(question, store, explained, most), say_disagg
+        return disagg(question, store, explained, most, mode.slos), say_disagg
     from servecast.both_modes import both_modes
 
     if explained:

@@ -1,90 +1,37 @@
-"""Operation times for a file of questions: one answer per row, in its order."""
+"""Operation times for a file of questions: one answer per row, in its order; a row that cannot be answered says why."""
 
 from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from model.tables.answer import Answer
-from model.tables.kernels import MESSAGES
 from model.tables.library import Tables
-from model.tables.shapes import Experts, Heads
 from perfdb.errors import FileError, InputError, UnknownNameError
-from perfdb.operations import DTYPE_BYTES, canonical_dtype
+from perfdb.operations import canonical_dtype
+from servecast.operation_kinds import FROM_ZERO, MOST_ARGUMENTS, OPERATIONS, SYNONYMS, Asked, Formats, Numbers
 from servecast.output import note, print_table
 
-_ARGUMENTS = 6
-Numbers = np.ndarray
-
-
-Keys = Sequence[float]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The arguments of one operation, a1 on ("": not read; the last `optional` are 1 where empty).
-
-    Those from `keys` on tell tables apart; of rows that have the same ones, the others are asked for together.
-    """
-
-    arguments: tuple[str, ...]
-    keys: slice
-    ask: Callable[[Tables, str, Keys, Numbers], Answer]
-    optional: int = 0
-
-
-def _gemm(tables: Tables, dtype: str, _: Keys, a: Numbers) -> Answer:
-    return tables.query_gemm(dtype, a[0], a[1], a[2])
-
-
-def _context(tables: Tables, dtype: str, heads: Keys, a: Numbers) -> Answer:
-    return tables.query_attention("context", dtype, Heads(*heads), a[0], a[1], a[2])
-
-
-def _generation(tables: Tables, dtype: str, heads: Keys, a: Numbers) -> Answer:
-    return tables.query_attention("generation", dtype, Heads(*heads), a[0], a[1])
-
-
-def _message(op: str) -> Callable[[Tables, str, Keys, Numbers], Answer]:
-    def ask(tables: Tables, dtype: str, devices: Keys, a: Numbers) -> Answer:
-        return tables.query_message(op, a[0] * a[1] * DTYPE_BYTES.get(dtype, 2.0), *devices)
-
-    return ask
-
-
-def _experts(tables: Tables, dtype: str, layer: Keys, a: Numbers) -> Answer:
-    return tables.query_experts(dtype, Experts(*layer[:4])._replace(moe_ep=layer[4]), a[0])
-
-
-_HEADS = ("heads", "kv_heads", "head_dim")
-_LAST_THREE = slice(3, 6)
-OPERATIONS: Mapping[str, Asked] = {
-    "gemm": Asked(("m", "n", "k"), slice(0), _gemm),
-    "context_attention": Asked(("batch", "isl", "prefix", *_HEADS), _LAST_THREE, _context),
-    "generation_attention": Asked(("batch", "tokens with the new one", "", *_HEADS), _LAST_THREE, _generation),
-    **{op: Asked(("tokens", "hidden", "devices"), slice(2, 3), _message(op)) for op in MESSAGES},
-    "moe": Asked(("tokens", "hidden", "inter", "topk", "experts", "moe_ep"), slice(1, 6), _experts, optional=1),
-}
-_SYNONYMS = {"custom_allreduce": "all_reduce", "allreduce": "all_reduce"}
-_FROM_ZERO = {"prefix"}
 _MOST = 1e15
 """More of anything no machine has, and products of several such numbers are still finite."""
 
-Group = tuple[str, str, *tuple[float, ...]]
+Group = tuple[str, Formats, *tuple[float, ...]]
 
 
 @dataclass(frozen=True)
 class Questions:
-    """n rows of a file by (op, dtype, keys): which rows, and their arguments `6 x rows`."""
+    """n rows of a file by (op, formats, keys): which rows, and their arguments, `MOST_ARGUMENTS x rows`; `errors` say
+    what is wrong with the others, by row."""
 
     n: int
     groups: Mapping[Group, tuple[Numbers, Numbers]]
+    errors: Mapping[int, str] = field(default_factory=dict)
 
     def repeated(self, times: int) -> Questions:
         """The whole file so many times over."""
@@ -94,72 +41,90 @@ class Questions:
 
 
 def read_questions(path: Path) -> Questions:
-    """Rows of op, dtype, a1 .. a6 of a CSV; other columns are not read.
+    """Rows of op, dtype, a1, a2, … and kv_dtype of a CSV; other columns are not read.
 
     Raises:
-        FileError: it cannot be read, lacks a column, or a row holds what is no operation, format or number.
+        FileError: it cannot be read, lacks a column, or not one row holds a known operation, format and numbers.
     """
+    rows = _rows(path)
+    groups: dict[Group, list[int]] = {}
+    arguments, errors = np.ones((len(rows), MOST_ARGUMENTS)), {}
+    for number, row in enumerate(rows):
+        try:
+            op, formats, arguments[number] = _read(row, f"{path}, row {number + 1}")
+        except FileError as error:
+            errors[number] = str(error)
+            continue
+        groups.setdefault((op, formats, *arguments[number, OPERATIONS[op].keys].tolist()), []).append(number)
+    if not groups:
+        raise FileError(errors[0])
+    found = {key: (np.array(at), np.ascontiguousarray(arguments[at].T)) for key, at in groups.items()}
+    return Questions(len(rows), found, errors)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FileError.unreadable(path, error, "a CSV of op, dtype, a1 .. a6") from error
+        raise FileError.unreadable(path, error, "a CSV of op, dtype, a1, a2 …") from error
     if not rows or not {"op", "dtype", "a1"} <= set(rows[0]):
         raise FileError(f"{path}: no rows of op, dtype, a1 .. a6; expected a header and one operation a row")
-    groups: dict[Group, list[int]] = {}
-    arguments = np.empty((len(rows), _ARGUMENTS))
-    for number, row in enumerate(rows):
-        op, dtype, arguments[number] = _read(row, f"{path}, row {number + 1}")
-        groups.setdefault((op, dtype, *arguments[number, OPERATIONS[op].keys].tolist()), []).append(number)
-    found = {key: (np.array(at), np.ascontiguousarray(arguments[at].T)) for key, at in groups.items()}
-    return Questions(len(rows), found)
+    return rows
 
 
-def _read(row: Mapping[str, Any], where: str) -> tuple[str, str, list[float]]:
-    word = str(row["op"]).strip()
-    op = _SYNONYMS.get(word, word)
+def _read(row: Mapping[str, Any], where: str) -> tuple[str, Formats, list[float]]:
+    word = str(row["op"]).strip().lower()
+    op = SYNONYMS.get(word, word)
     if op not in OPERATIONS:
         raise FileError(f"{where}: {UnknownNameError.of('operation', word, OPERATIONS)}")
-    dtype = canonical_dtype(str(row["dtype"]))
-    if dtype is None:
-        raise FileError(f"{where}: unknown number format {row['dtype']!r}; expected bf16, fp8, fp8_block, int8 …")
-    return op, dtype, _numbers(row, op, where)
+    cache = (row.get("kv_dtype") or "").strip()
+    formats = Formats(_format(row["dtype"], where), _format(cache, where) if cache else None)
+    return op, formats, _numbers(row, OPERATIONS[op], f"{where}, ", op)
 
 
-def _numbers(row: Mapping[str, Any], op: str, where: str) -> list[float]:
-    asked, numbers = OPERATIONS[op], [1.0] * _ARGUMENTS
+def _format(name: object, where: str) -> str:
+    found = canonical_dtype(str(name))
+    if found is None:
+        raise FileError(f"{where}: unknown number format {name!r}; expected bf16, fp8, fp8_block, int8 …")
+    return found
+
+
+def _numbers(row: Mapping[str, Any], asked: Asked, where: str, op: str) -> list[float]:
+    numbers = [1.0] * MOST_ARGUMENTS
+    told = len(asked.arguments) - len(asked.defaults)
     for place, name in enumerate(asked.arguments):
         text = (row.get(f"a{place + 1}") or "").strip()
-        if not name or (not text and place >= len(asked.arguments) - asked.optional):
-            continue
-        lowest = 0.0 if name in _FROM_ZERO else 1.0
-        number = _number(text)
-        if not lowest <= number <= _MOST:
-            right = f"the {name} of {op}, a number from {lowest:g} to {_MOST:g}"
-            raise FileError.at(f"{where}, a{place + 1}", repr(text), right)
-        numbers[place] = number
+        if not text and place >= told:
+            numbers[place] = asked.defaults[place - told]
+        elif name:
+            numbers[place] = _number(text, name, f"{where}a{place + 1}", op)
     return numbers
 
 
-def _number(text: str) -> float:
+def _number(text: str, name: str, where: str, op: str) -> float:
+    lowest = 0.0 if name in FROM_ZERO else 1.0
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        return np.nan
+        number = np.nan
+    if not lowest <= number <= _MOST:
+        raise FileError.at(where, repr(text), f"the {name} of {op}, a number from {lowest:g} to {_MOST:g}")
+    return number
 
 
 def answer_questions(tables: Tables, asked: Questions) -> Answer:
-    """Every row answered, `n`."""
+    """Every row answered, `n`; seconds are NaN where a row has an error."""
     n = asked.n
-    answer = Answer(np.empty(n), np.empty(n), np.empty(n, dtype=np.int8))
-    for (op, dtype, *keys), (rows, arguments) in asked.groups.items():
-        part = OPERATIONS[op].ask(tables, dtype, keys, arguments)
+    answer = Answer(np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, dtype=np.int8))
+    for (op, formats, *keys), (rows, arguments) in asked.groups.items():
+        part = OPERATIONS[op].ask(tables, formats, keys, arguments)
         answer.latency_s[rows], answer.rel_sd[rows], answer.code[rows] = part.latency_s, part.rel_sd, part.code
     return answer
 
 
 def operation_times(path: Path, tables: Tables, bench: int = 0) -> dict[str, Any]:
-    """The document of the command.
+    """The document of the command; a row with an "error" has None for its numbers.
 
     Raises:
         FileError: see `read_questions`. InputError: `bench` is negative.
@@ -170,9 +135,11 @@ def operation_times(path: Path, tables: Tables, bench: int = 0) -> dict[str, Any
     started = time.process_time()
     answer = answer_questions(tables, asked)
     cpu_s = time.process_time() - started
-    parts = zip(answer.latency_s.tolist(), answer.rel_sd.tolist(), answer.provenance, strict=True)
-    rows = [{"latency_s": seconds, "rel_sd": sd, "provenance": name} for seconds, sd, name in parts]
-    document: dict[str, Any] = {"rows": rows, "cpu_s": cpu_s, "warnings": sorted(tables.warnings.values())}
+    document: dict[str, Any] = {
+        "rows": _described(answer, asked.errors),
+        "cpu_s": cpu_s,
+        "warnings": [*sorted(tables.warnings.values()), *_counted(asked)],
+    }
     if bench:
         many = asked.repeated(bench)
         started = time.process_time()
@@ -181,12 +148,32 @@ def operation_times(path: Path, tables: Tables, bench: int = 0) -> dict[str, Any
     return document
 
 
+def _described(answer: Answer, errors: Mapping[int, str]) -> list[dict[str, Any]]:
+    parts = zip(answer.latency_s.tolist(), answer.rel_sd.tolist(), answer.provenance, strict=True)
+    rows: list[dict[str, Any]] = [
+        {"latency_s": seconds, "rel_sd": sd, "provenance": name} for seconds, sd, name in parts
+    ]
+    for number, error in errors.items():
+        rows[number] = {"latency_s": None, "rel_sd": None, "provenance": None, "error": error}
+    return rows
+
+
+def _counted(asked: Questions) -> list[str]:
+    if not asked.errors:
+        return []
+    first = next(iter(asked.errors.values()))
+    return [f"{len(asked.errors)} of {asked.n} rows cannot be answered, and say why; the first: {first}"]
+
+
 def say_operations(document: Mapping[str, Any], path: Path) -> None:
-    """A table on stdout; what stands in for what on stderr."""
+    """A table on stdout; what stands in for what on stderr, and how many rows cannot be answered."""
     for warning in document["warnings"]:
         note(warning)
-    rows = [
-        [number, f"{row['latency_s'] * 1e6:.2f} µs", f"{row['rel_sd']:.1%}", row["provenance"]]
-        for number, row in enumerate(document["rows"], 1)
-    ]
+    rows = [_cells(number, row) for number, row in enumerate(document["rows"], 1)]
     print_table([f"row of {path.name}", "latency", "± sd", "provenance"], rows)
+
+
+def _cells(number: int, row: Mapping[str, Any]) -> Sequence[object]:
+    if "error" in row:
+        return [number, "", "", row["error"]]
+    return [number, f"{row['latency_s'] * 1e6:.2f} µs", f"{row['rel_sd']:.1%}", row["provenance"]]

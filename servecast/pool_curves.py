@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from model.disagg.units import POOLS, STAGES
+from model.disagg.units import POOLS
 from model.prediction import Floats
 from model.tables.said import listening
 from perfdb.errors import InputError
@@ -65,7 +65,7 @@ class PoolsCurve:
             found.feasible,
             found.reasons,
             np.full(len(loads), Provenance.LEARNED if found.learned else Provenance.ROOFLINE),
-            np.array(STAGES)[found.limits],
+            found.limits,
         )
 
 

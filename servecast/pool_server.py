@@ -23,6 +23,7 @@ from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Scalar, Target, Workload
 from servecast.engine_overheads import overheads_document, with_fitted
 from servecast.kernel_tables import shelf_of, tables_of
+from servecast.pricing import shares_of
 from servecast.simulating import check_sizes, compile_once
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from model.simulate.trace import Trace
     from perfdb.store import Store
     from servecast.disagg import DisaggAsked
+    from servecast.slo import Slo
 
 _ONE = np.zeros(1, np.int64)
 _MOST_ENGINES = 256
@@ -84,29 +86,42 @@ class PoolServer:
         )
         return simulate_pools(trace, Pools(prefill, decode, *self.token_s))
 
-    def serve(self, trace: Trace) -> dict[str, Any]:
-        """What users would have measured, what both pools are, and the CPU seconds of the simulation.
+    def serve(self, trace: Trace, slos: tuple[Slo, ...] = ()) -> dict[str, Any]:
+        """What users would have measured and who kept the bounds, what both pools are, what the decode pool held
+        meanwhile, and the CPU seconds of the simulation.
 
         Raises:
-            InputError: a request cannot be served.
+            InputError: a request cannot be served, or a bounded metric is not simulated.
         """
+        from model.simulate.over_time import over_time
         from model.simulate.pools_clock import serve_pools
+        from servecast.counted_goodput import judged
 
         compile_once(serve_pools, lambda: self.run(trace.first()))
         started, added = time.process_time(), self.decode.points.overheads
         run = self.run(trace)
         # a request passes the front ends of both pools
-        answer = summary(run.answers, 2.0 * added.request_s, added.token_s)
+        added = replace(added, request_s=2.0 * added.request_s)
+        answer: dict[str, Any] = dict(summary(run.answers, added.request_s, added.token_s))
         moved = run.moved_s - run.prompts.last_s
-        told = {
+        answer |= {
+            **shares_of(answer, *self._held()),
             "mode": "disagg",
             "prefill": self._told(self.prefill, run.prompts.peak, trace),
             "decode": self._told(self.decode, run.answers.served.peak, trace),
             "transfer_s": float(np.nanmean(moved)) if np.isfinite(moved).any() else 0.0,
             "link_bytes_s": self.link_bytes_s,
+            "over_time": over_time(run.answers, self.decode.engines),
             "warnings": list(self.warnings),
         }
-        return {**answer, **told, "cpu_s": time.process_time() - started}
+        return {**answer, **judged(answer, run.answers, added, slos), "cpu_s": time.process_time() - started}
+
+    def _held(self) -> tuple[int, float | None]:
+        """Devices of both pools, and what they cost an hour; None where one has no price."""
+        counts = [side.workers * int(side.points.devices[0]) for side in (self.prefill, self.decode)]
+        prices = [side.points.platform.usd_per_hour for side in (self.prefill, self.decode)]
+        dollars = [count * price for count, price in zip(counts, prices, strict=True) if price]
+        return sum(counts), sum(dollars) if len(dollars) == len(counts) else None
 
     @staticmethod
     def _told(side: PoolSide, peak: int, trace: Trace) -> dict[str, Any]:

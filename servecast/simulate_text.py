@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from model.simulate.run import KEEPS_UP
+from servecast.counted_goodput import goodput_text
 from servecast.engine_overheads import overheads_text
 from servecast.output import cell_text, note, print_table
 
@@ -26,4 +27,7 @@ def say_simulation(answer: Mapping[str, Any]) -> None:
     names = ("ttft_s", "tpot_s", "itl_s", "e2e_s")
     print_table(["", *answer["ttft_s"]], [[name, *answer[name].values()] for name in names])
     rest = ("output_tps", "request_tps", "requests", "preemptions", "kv_peak", "duration_s", "cpu_s")
-    print(", ".join(f"{name} {cell_text(float(f'{answer[name]:.4g}'))}" for name in rest))
+    per = [name for name in ("output_tps_per_gpu", "cost_per_mtok") if answer[name] is not None]
+    print(", ".join(f"{name} {cell_text(float(f'{answer[name]:.4g}'))}" for name in (*rest, *per)))
+    if "slo" in answer:
+        print(goodput_text(answer))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from perfdb.records import Arrival, Grid, Scalar, Target, Workload
 from servecast.engine_overheads import overheads_document, with_fitted
 from servecast.kernel_tables import tables_of
 from servecast.output import note
+from servecast.pricing import shares_of
 from servecast.space import devices_of
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from model.tables.library import Tables
     from perfdb.store import Store
     from servecast.modes import Mode
+    from servecast.slo import Slo
 
 
 COMPILING = "compiling the simulator, once"
@@ -46,7 +48,8 @@ _MOST: Mapping[str, int] = {"max_num_batched_tokens": 1 << 22, "max_num_seqs": 1
 
 @dataclass(frozen=True)
 class Simulation:
-    """One question: names as typed, the config's parameters, and a trace or a load with its number of requests."""
+    """One question: names as typed, the config's parameters, a trace or a load with its number of requests, and bounds
+    on latencies."""
 
     model: str
     platform: str
@@ -57,6 +60,7 @@ class Simulation:
     requests: int = 1000
     seed: int = 0
     store: Store | None = None
+    slos: tuple[Slo, ...] = ()
 
 
 def served(asked: Simulation, mode: Mode) -> dict[str, Any]:
@@ -76,10 +80,12 @@ def served(asked: Simulation, mode: Mode) -> dict[str, Any]:
     from servecast.pool_server import pool_server
     from servecast.whatif import WhatIf
 
-    trace = _trace_of(asked)
+    with listening() as said:
+        trace = _trace_of(asked)
     sets = {name: (value,) for name, value in asked.sets.items()}
     question = WhatIf(asked.model, asked.platform, asked.engine, Workload(), sets)
-    return pool_server(DisaggAsked(question, mode.decode, mode.sharing), trace, asked.store).serve(trace)
+    server = pool_server(DisaggAsked(question, mode.decode, mode.sharing), trace, asked.store)
+    return _with_warnings(server.serve(trace, asked.slos), said)
 
 
 def simulate(asked: Simulation) -> dict[str, Any]:
@@ -89,9 +95,14 @@ def simulate(asked: Simulation) -> dict[str, Any]:
         InputError: a parameter, the load or a request cannot be served. FileError: the trace cannot be read.
         UnknownNameError: the model, platform, engine or a parameter is not known.
     """
-    trace = _trace_of(asked)
+    with listening() as said:
+        trace = _trace_of(asked)
     server = server_of(asked.model, asked.platform, asked.engine, asked.sets, trace, asked.store)
-    return server.serve(trace)
+    return _with_warnings(server.serve(trace, asked.slos), said)
+
+
+def _with_warnings(document: dict[str, Any], more: Iterable[str]) -> dict[str, Any]:
+    return {**document, "warnings": [*document["warnings"], *sorted(more)]}
 
 
 def _trace_of(asked: Simulation) -> Trace:
@@ -139,28 +150,34 @@ class Server:
 
         return simulate_replicas(trace, engine_settings(self.points, self.config, trace), self.replicas)
 
-    def serve(self, trace: Trace) -> dict[str, Any]:
-        """What users would have measured, with the blocks of a replica's cache and the CPU seconds of the simulation.
+    def serve(self, trace: Trace, slos: tuple[Slo, ...] = ()) -> dict[str, Any]:
+        """What users would have measured and who kept the bounds, what the servers held meanwhile, and the CPU seconds
+        of the simulation.
 
         Raises:
-            InputError: a request cannot be served.
+            InputError: a request cannot be served, or a bounded metric is not simulated.
         """
         from model.simulate.engine import engine_settings
+        from model.simulate.over_time import over_time
         from model.simulate.replicas import kernel_of
         from model.simulate.run import summary
+        from servecast.counted_goodput import judged
 
         settings = engine_settings(self.points, self.config, trace)
         compile_once(kernel_of(trace, settings, self.replicas), lambda: self.run(trace.first()))
         started, added = time.process_time(), self.points.overheads
         run = self.run(trace)
-        answer = summary(run, added.request_s, added.token_s)
-        rest = {
+        answer: dict[str, Any] = dict(summary(run, added.request_s, added.token_s))
+        gpus, price = int(self.points.devices[0]), self.points.platform.usd_per_hour
+        answer |= {
+            **shares_of(answer, gpus, price and price * gpus),
             "replicas": self.replicas.count,
             "kv_blocks": run.settings.num_blocks,
+            "over_time": over_time(run, self.replicas.count),
             "overheads": overheads_document(self.overheads),
             "warnings": list(self.warnings),
         }
-        return {**answer, **rest, "cpu_s": time.process_time() - started}
+        return {**answer, **judged(answer, run, added, slos), "cpu_s": time.process_time() - started}
 
 
 def server_of(
@@ -174,7 +191,7 @@ def server_of(
         InputError: a parameter cannot be right. UnknownNameError: the model, platform, engine or a parameter is not
             known.
     """
-    from model.simulate.engine import scheduled_by
+    from model.simulate.engine import scheduled_by, unheeded
 
     name, version = name_and_version(by)
     facts = engine(name)
@@ -183,13 +200,13 @@ def server_of(
     hardware, architecture = platform(on), resolve_model(model)
     mean = Workload(isl=float(trace.prompt.mean()), osl=float(trace.output.mean()), concurrency=1)
     target = Target(architecture.name, hardware.name, facts.name, int(devices_of(grid, facts)[0]), version)
-    points = Question(target, architecture, hardware, mean, grid).resolve(grid, load_of(mean, 1))
-    _check(points)
-    tables = tables_of(hardware, facts.name, version, store)
-    points, fitted = with_fitted(points, version, store)
     with listening() as said:
-        replicas = _replicas(points, tables)
-    return Server(points, config, replicas, fitted, (*scheduled_by(facts.name), *sorted(said)))
+        points = Question(target, architecture, hardware, mean, grid).resolve(grid, load_of(mean, 1))
+        _check(points)
+        points, fitted = with_fitted(points, version, store)
+        replicas = _replicas(points, tables_of(hardware, facts.name, version, store))
+    warnings = (*scheduled_by(facts.name), *unheeded(trace, points, config), *sorted(said))
+    return Server(points, config, replicas, fitted, warnings)
 
 
 def _replicas(points: Points, tables: Tables) -> Replicas:

@@ -72,6 +72,17 @@ def parse_slos(text: str) -> tuple[Slo, ...]:
     return slos
 
 
+def check_gaps(slos: tuple[Slo, ...], has_gaps: bool) -> None:
+    """Refuse bounds on the time between tokens where answers have but one.
+
+    Raises:
+        InputError: there is one.
+    """
+    gaps = [str(slo) for slo in slos if slo.name.startswith(("tpot_s", "itl_s", "output_tps_per_user"))]
+    if gaps and not has_gaps:
+        raise InputError.at(f"--slo {gaps[0]}", "answers of one token have no time between tokens", "other bounds")
+
+
 def met(slos: tuple[Slo, ...], metrics: Mapping[str, Floats]) -> Bools:
     """Whether n rows keep all bounds."""
     worst = np.max([slo.violation(metrics[slo.name]) for slo in slos], axis=0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from model.missing import missing_in
 from model.prediction import Bools, Floats
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.facts.engines import Applied, EngineFacts, EngineParameter, engine
@@ -109,10 +110,11 @@ def devices_of(grid: Grid, facts: EngineFacts, held: int | None = None) -> npt.N
     spread = {role: column for role, column in columns.items() if role in {"tp", "pp", "dp"}}
     attention = columns.get("dp_attention", np.zeros(0))
     shares = np.array([value is True for value in attention.tolist()] or [False])
-    devices = np.full(len(grid), 1 if spread else held or 1, dtype=np.int64)
+    devices, is_silent = np.ones(len(grid), dtype=np.int64), np.ones(len(grid), dtype=bool)
     for role, column in spread.items():
         devices *= np.where(shares & (role == "dp"), 1, _counts(column))
-    return devices
+        is_silent &= missing_in(column)
+    return np.where(is_silent, held or 1, devices)
 
 
 def _counts(column: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

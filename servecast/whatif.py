@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
-from itertools import repeat
-from math import isnan
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from model.architecture import resolve_model
-from model.knobs import ROLES
-from model.prediction import Estimate, GridPrediction
+from model.load import Load, load_of
+from model.prediction import Bools, Floats, GridPrediction
+from model.prefix_cache import SharedPrefixes
 from model.question import Question, analyse
 from model.scenario import ScenarioIndex
 from model.surrogate import Surrogate
@@ -28,10 +27,13 @@ from perfdb.records import Arrival, Grid, Scalar, Target, Workload
 from perfdb.store import State, Store
 from search.space import ConfigSpace, Parameter
 from servecast.first_learning import say_learning
+from servecast.goodput import judged_row
 from servecast.kernel_tables import shelf_of
-from servecast.output import cell_text, note, print_table
+from servecast.parameters import own_names, unseen_parameters
+from servecast.replicated import of_all, share_of_one
+from servecast.slo import Slo, met
 from servecast.space import devices_of
-from servecast.whatif_notes import notes_of
+from servecast.whatif_rows import rows_of_grid, shown_of
 
 Answered = tuple[npt.NDArray[np.int64], Question, GridPrediction]
 """Rows of a grid, the question about them and its answer."""
@@ -40,7 +42,6 @@ _AT_ONCE = 4096
 """Configs of several numbers of devices that are asked for at once: more take their memory in parts."""
 MOST_LINES, MOST_ROWS = 50, 10_000
 """Configs that a person is shown, and that a document of a larger grid holds: a million rows are a gigabyte."""
-SHOWN = ("ttft_s", "tpot_s", "output_tps", "e2e_s", "itl_s", "request_tps", "output_tps_per_gpu")
 
 
 def surrogate(store: Store, without_run: str | None = None) -> Surrogate:
@@ -63,7 +64,8 @@ def _fitted(state: State, without_run: str | None) -> Surrogate:
 class WhatIf:
     """One question of a user: names as typed, and per parameter the values whose product is asked for.
 
-    Earlier prompts brought `reused` tokens of each prompt.
+    Configs that say nothing of tp, pp and dp are one server of all `devices`, where these are given; of others as many
+    servers as there are devices for share the load. Earlier prompts brought `reused` tokens of each prompt: `prefixes`.
     """
 
     model: str
@@ -73,6 +75,7 @@ class WhatIf:
     sets: Mapping[str, tuple[Scalar, ...]]
     devices: int | None = None
     reused: float = 0.0
+    prefixes: SharedPrefixes | None = None
 
     @cached_property
     def version(self) -> str | None:
@@ -103,6 +106,15 @@ class WhatIf:
             tuple(Parameter(name, values, known[name].applied) for name, values in chosen.items())
         ).grid()
 
+    def servers(self, grid: Grid) -> npt.NDArray[np.int64]:
+        """How many servers of each config there are devices for, `n`; one where nobody says how many devices."""
+        needed = devices_of(grid, self.facts, self.devices)
+        return np.ones_like(needed) if self.devices is None else self.devices // needed
+
+    def shared_out(self, question: Question) -> tuple[Load, Floats]:
+        """The load of one server of each config of a question, and how many times as much as it all of them serve."""
+        return share_of_one(load_of(question.workload, len(question.grid)), self.servers(question.grid))
+
     def questions(
         self, grid: Grid, scenarios: ScenarioIndex | None = None
     ) -> Iterator[tuple[npt.NDArray[np.int64], Question]]:
@@ -115,13 +127,14 @@ class WhatIf:
             UnknownNameError: the model, platform or engine is not known. ModelError, FileError: the model's files.
         """
         architecture, hardware = resolve_model(self.model), platform(self.platform)
-        needed = devices_of(grid, self.facts)
+        needed = devices_of(grid, self.facts, self.devices)
         if self.devices and needed.max() > self.devices:
             what = f"a config takes {needed.max()} devices (tp x pp x dp)"
             raise InputError.at(f"--devices {self.devices}", what, "as many devices as the largest config takes")
-        devices = np.full(len(grid), self.devices) if self.devices else needed
+        devices = needed
         target = Target(architecture.name, hardware.name, self.facts.name, int(devices.min()), self.version)
         whole = Question(target, architecture, hardware, self.workload, grid, reused=self.reused)
+        whole = replace(whole, prefixes=self.prefixes)
         apart = devices
         if scenarios is not None and len(grid) <= _AT_ONCE:
             apart = np.where(np.isin(devices, list(scenarios.places(whole))), devices, 0)
@@ -134,37 +147,18 @@ class WhatIf:
                 yield rows, replace(whole, target=here, grid=grid.take(rows))
 
 
-def own_names(facts: EngineFacts, sets: Mapping[str, tuple[Scalar, ...]]) -> dict[str, tuple[Scalar, ...]]:
-    """Parameters by the engine's own names.
-
-    Raises:
-        UnknownNameError: the engine has no such parameter. InputError: two names mean the same one.
-    """
-    found: dict[str, tuple[Scalar, ...]] = {}
-    for text, values in sets.items():
-        name = facts.parameter(text).name
-        if name in found:
-            raise InputError.at(f"--set {text}", f"{name} stands twice", "each parameter once")
-        found[name] = values
-    return found
-
-
-def unseen_parameters(facts: EngineFacts, sets: Mapping[str, tuple[Scalar, ...]]) -> list[str]:
-    """A sentence where some of the given parameters change nothing that the closed form knows of."""
-    own = [facts.parameters[name] for name in own_names(facts, sets)]
-    names = [parameter.name for parameter in own if parameter.role not in ROLES]
-    what = "the closed form, which only measured configs can tell apart by it"
-    return [f"{', '.join(names)}: not seen by {what}"] if names else []
-
-
-def whatif(asked: WhatIf, store: Store, explained: bool = False, most: int | None = None) -> dict[str, Any]:
+def whatif(
+    asked: WhatIf, store: Store, explained: bool = False, most: int | None = None, slos: tuple[Slo, ...] = ()
+) -> dict[str, Any]:
     """Predict the product of the given values; returns the document of the command.
 
     Args:
         asked: the question.
         store: what is known.
         explained: "explain" holds the config of the best throughput and where the time of its steps goes.
-        most: "rows" holds only so many configs, those that fit and have the best throughput first; else all, in order.
+        most: "rows" holds only so many configs, those that fit, keep the bounds and have the best throughput first;
+            else all, in order.
+        slos: bounds, of which each row says whether it keeps them, and the goodput.
 
     Raises:
         See `WhatIf.grid`, `WhatIf.questions` and `model.surrogate.Surrogate.predict`.
@@ -173,72 +167,84 @@ def whatif(asked: WhatIf, store: Store, explained: bool = False, most: int | Non
     grid, model = asked.grid(), surrogate(store)
     with listening() as said:
         answers = [
-            (places, question, model.predict(question, SHOWN))
+            (places, question, _predicted(asked, question, model, slos))
             for places, question in asked.questions(grid, model.scenarios)
         ]
-    shown = _best(answers, len(grid), most)
+    shown = _best(answers, slos, len(grid), most)
     rows: dict[int, dict[str, Any]] = {}
     for places, question, answer in answers:
         at = np.flatnonzero(np.isin(places, shown)) if most is not None else np.arange(len(places))
-        described = rows_of_grid(answer, question.grid if asked.sets else None, at)
-        rows.update(zip(places[at].tolist(), described, strict=True))
+        rows.update(zip(places[at].tolist(), _rows(asked, question, answer, slos, at), strict=True))
     document: dict[str, Any] = {"mode": "agg", "rows": [rows[place] for place in shown.tolist()], "configs": len(grid)}
+    if slos:
+        document["slo"] = [str(slo) for slo in slos]
     document["warnings"] = [*sorted(said), *unseen_parameters(asked.facts, asked.sets)]
     if explained:
-        best = int(_best(answers, len(grid), 1)[0])
-        document["explain"] = _explained(asked, grid.take(np.array([best])), model)
+        best = int(_best(answers, slos, len(grid), 1)[0])
+        [ttft_s] = [
+            answer.metrics["ttft_s"].mean[places == best].item() for places, _, answer in answers if best in places
+        ]
+        document["explain"] = _explained(asked, grid.take(np.array([best])), model, ttft_s)
     return {**document, "cpu_s": time.process_time() - started}
 
 
-def _best(answers: Sequence[Answered], n: int, most: int | None) -> npt.NDArray[np.int64]:
-    """The rows of the grid to show: all of them, or so many, the best first."""
+def _predicted(asked: WhatIf, question: Question, model: Surrogate, slos: tuple[Slo, ...]) -> GridPrediction:
+    """The answer for one server of each config, or for as many as there are devices for, which share the load."""
+    names = tuple(dict.fromkeys([*shown_of(question.platform), *(slo.name for slo in slos)]))
+    if asked.devices is None:
+        return model.predict(question, names)
+    load, worth = asked.shared_out(question)
+    return of_all(model.predict(question, names, load), worth, asked.servers(question.grid))
+
+
+def _rows(
+    asked: WhatIf, question: Question, answer: GridPrediction, slos: tuple[Slo, ...], at: npt.NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """`rows_of_grid`, with the servers that share given devices, and with what is said of bounds."""
+    rows = rows_of_grid(answer, question.grid if asked.sets else None, at)
+    if asked.devices is not None:
+        servers = asked.servers(question.grid)[at]
+        used = servers * devices_of(question.grid, asked.facts, asked.devices)[at]
+        for row, count, gpus in zip(rows, servers.tolist(), used.tolist(), strict=True):
+            held = {"platform": question.platform.name, "replicas": count, "gpus": gpus}
+            row |= {**held, "left_over": asked.devices - gpus}
+    if slos:
+        for row, is_kept in zip(rows, _kept(answer, slos)[at].tolist(), strict=True):
+            row.update(judged_row(row, slos, is_kept, asked.workload))
+    return rows
+
+
+def _kept(answer: GridPrediction, slos: tuple[Slo, ...]) -> Bools:
+    """Which configs keep all bounds by central values, `n`; all, where there are none."""
+    if not slos:
+        return np.ones(len(answer.feasible), dtype=bool)
+    return met(slos, {slo.name: answer.metrics[slo.name].mean for slo in slos})
+
+
+def _best(answers: Sequence[Answered], slos: tuple[Slo, ...], n: int, most: int | None) -> npt.NDArray[np.int64]:
+    """The rows of the grid to show: all of them, or so many, the best of those that fit and keep the bounds first."""
     if most is None:
         return np.arange(n)
-    rank = np.empty(n)
+    rank, is_worse = np.empty(n), np.zeros(n, dtype=bool)
     for places, _, answer in answers:
         rank[places] = np.where(answer.feasible, -answer.metrics["output_tps"].mean, np.inf)
-    return np.argsort(rank, kind="stable")[:most]
+        is_worse[places] = ~(answer.feasible & _kept(answer, slos))
+    return np.lexsort((rank, is_worse))[:most]
 
 
-def best_rows(rows: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
-    """Rows of a document: all in order, or where there are more only so many, the best throughput that fits first."""
-    if len(rows) <= most:
-        return list(rows)
-    return sorted(rows, key=lambda row: (not row["feasible"], -row["output_tps"]["mean"]))[:most]
-
-
-def _explained(asked: WhatIf, grid: Grid, model: Surrogate) -> dict[str, Any]:
-    """Where the time of the one config of `grid` goes."""
+def _explained(asked: WhatIf, grid: Grid, model: Surrogate, ttft_s: float) -> dict[str, Any]:
+    """Where the time of the one config of `grid` goes: of its steps, and of its first token, predicted in `ttft_s`."""
     from model.steps.explain import explain
 
     _, question = next(asked.questions(grid))
-    found = analyse(replace(question, shelf=model.shelf))
+    load = None if asked.devices is None else asked.shared_out(question)[0]
+    found = analyse(replace(question, shelf=model.shelf), load=load)
     parts = explain(found.points, 0, found.serving.active.item())
     steps = {step: [asdict(share) for share in shares] for step, shares in parts.items()}
     config = {name: column.tolist()[0] for name, column in grid.columns.items()} if asked.sets else {}
-    return {"config": config, "active": found.serving.active.item(), **steps}
-
-
-def rows_of_grid(answer: GridPrediction, grid: Grid | None, at: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
-    """One object for each config `at` its place; columns are turned whole, for a grid may have 100,000 rows."""
-    names = [] if grid is None else list(grid.columns)
-    columns = [] if grid is None else [grid.columns[name][at].tolist() for name in names]
-    cells = zip(*columns, strict=True) if columns else repeat((), len(at))
-    parts: dict[str, Iterable[Any]] = {
-        "config": (dict(zip(names, row, strict=True)) for row in cells),
-        "feasible": answer.feasible[at].tolist(),
-        "reason": map(answer.reasons.get, at.tolist()),
-        **{name: intervals(answer.metrics[name], at) for name in SHOWN if name in answer.metrics},
-        "provenance": answer.provenance[at].tolist(),
-    }
-    return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
-
-
-def intervals(estimate: Estimate, at: npt.NDArray[np.int64]) -> list[dict[str, float] | None]:
-    """The estimates of the rows `at` their places, as objects; None where there is nothing to estimate."""
-    part = Estimate(estimate.log_mean[at], estimate.log_sd[at])
-    ends = zip(part.mean.tolist(), part.lo.tolist(), part.hi.tolist(), strict=True)
-    return [None if isnan(mean) else {"mean": mean, "lo": lo, "hi": hi} for mean, lo, hi in ends]
+    first = {name: seconds.item() for name, seconds in found.serving.first_token.items()}
+    told = {"first_token": {**first, "learned or measured": ttft_s - sum(first.values())}}
+    return {"config": config, "active": found.serving.active.item(), **told, **steps}
 
 
 def workload_of(isl: float, osl: float, concurrency: int | None, rate: float | None, batch: int | None) -> Workload:
@@ -256,44 +262,3 @@ def workload_of(isl: float, osl: float, concurrency: int | None, rate: float | N
         if value is None or not 0 < value <= MOST_TOKENS:
             raise InputError.at(flag, f"{value} is out of range", f"a number above 0 and up to {MOST_TOKENS:.0e}")
     return Workload(isl=isl, osl=osl, arrival=arrival, concurrency=concurrency, request_rate=rate, batch_size=batch)
-
-
-def say_whatif(answer: Mapping[str, Any]) -> None:
-    """A table of the answer, best throughput first."""
-    rows = sorted(answer["rows"], key=lambda row: (not row["feasible"], -row["output_tps"]["mean"]))
-    shown = [name for name in SHOWN[:3] if rows and name in rows[0]]
-    columns = [*(f"{name} [90 %]" for name in shown), "fits", "from", "config"]
-    table = [
-        [*(interval_text(row[name]) for name in shown), row["reason"] or True, row["provenance"], row["config"]]
-        for row in rows
-    ]
-    print_table(columns, table)
-    if len(rows) < answer["configs"]:
-        note(f"{answer['configs'] - len(rows)} more; --top shows others, --json prints all")
-    for text in notes_of(answer):
-        note(text)
-    if "explain" in answer:
-        _say_explained(answer["explain"])
-
-
-def _say_explained(found: Mapping[str, Any]) -> None:
-    for step in ("prefill", "decode"):
-        say_kernels(step, found[step], found["active"])
-
-
-def say_kernels(step: str, shares: Sequence[Mapping[str, Any]], active: float) -> None:
-    """A table of the kernels of a "prefill" step, or a "decode" step of `active` sequences."""
-    of = "one prompt's chunk" if step == "prefill" else f"{active:.0f} sequences"
-    total = sum(share["seconds"] for share in shares)
-    table = [
-        [share["name"], f"{share['seconds'] * 1e3:.3f} ms", f"{share['share']:.1%}", share["provenance"]]
-        for share in shares
-    ]
-    print_table([step, "time", "share", "from"], table, f"\n{step} step of {of}: {total * 1e3:.2f} ms")
-
-
-def interval_text(interval: Mapping[str, float] | None) -> str:
-    """The mean and its 90 % interval."""
-    if interval is None:
-        return cell_text(None)
-    return f"{cell_text(interval['mean'])} [{cell_text(interval['lo'])}, {cell_text(interval['hi'])}]"

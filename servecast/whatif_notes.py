@@ -9,6 +9,8 @@ from typing import Any
 from model.queueing import MOST_LOAD
 from perfdb.records import Provenance
 
+_NEAR = 0.9
+"""Share of the capacity from which on a rate is too near to it to be sure of its waits."""
 NOT_SEEN = "not_modelled"
 """Where a document says what of its load the closed form does not see."""
 
@@ -32,17 +34,28 @@ def means_text(isl: float, osl: float) -> str:
 
 
 def overload_texts(answer: Mapping[str, Any], rate: float | None) -> list[str]:
-    """A sentence where configs serve less than the `rate` of requests/s that comes; not on what was measured, which
-    ends with the run."""
+    """A sentence where configs serve less than the `rate` of requests/s that comes, and one where they may; not on what
+    was measured, which ends with the run."""
     rows = [row for row in answer["rows"] if row["feasible"] and row["provenance"] != Provenance.MEASURED]
     behind = [row for row in rows if row["request_tps"]["mean"] < MOST_LOAD * (rate or 0.0)]
-    if not behind:
-        return []
-    some = f"{len(behind)} of these configs serve{'s' if len(behind) == 1 else ''}"
-    who = "the config serves" if len(answer["rows"]) == 1 else some
-    most = max(row["request_tps"]["mean"] for row in behind)
-    what = f"{who} less than the {rate:g} requests/s that come ({most:.3g} at most)"
-    return [f"{what}: waits grow for as long as they do, and ttft_s and e2e_s are those of a short run"]
+    busy = [row.get("utilisation") for row in rows if row not in behind]
+    near = [share for share in busy if isinstance(share, float) and share > _NEAR]  # of pools it is one per stage
+    said = []
+    if behind:
+        most = max(row["request_tps"]["mean"] for row in behind)
+        what = f"{_who(behind, answer)} less than the {rate:g} requests/s that come ({most:.3g} at most)"
+        said.append(f"{what}: waits grow for as long as they do, and ttft_s and e2e_s are those of a short run")
+    if near:
+        share = f"{min(near):.0%}" if len(near) == 1 else f"{min(near):.0%} to {max(near):.0%}"
+        what = f"{_who(near, answer)} {rate:g} requests/s at {share} of the most that the closed form gives"
+        said.append(f"{what}: so near to it, a small error of that turns waits of milliseconds into minutes")
+    return said
+
+
+def _who(some: Sequence[Any], answer: Mapping[str, Any]) -> str:
+    if len(answer["rows"]) == 1:
+        return "the config serves"
+    return f"{len(some)} of these configs serve{'s' if len(some) == 1 else ''}"
 
 
 def link_text(answer: Mapping[str, Any]) -> str:

@@ -67,7 +67,8 @@ class Asked:
 class Answer:
     """What n deployments do. `metrics` as of a grid; `replicas` of the unit, `gpus` they take and `left_over`; `stages`
     the analytic seconds of a request (`prefill`, `transfer`, `wait`, `decode`: `n` each), `utilisation` of each of
-    `STAGES`, `active` the sequences in each decode engine; `learned` whether runs of whole servers corrected it."""
+    `STAGES`, and of the router where it is limited, `active` the sequences in each decode engine; `learned` whether
+    runs of whole servers corrected it."""
 
     deployments: Deployments
     metrics: Mapping[str, Estimate]
@@ -82,10 +83,10 @@ class Answer:
     learned: bool
 
     @cached_property
-    def limits(self) -> npt.NDArray[np.int64]:
-        """Which of `STAGES` is the busiest, `n`."""
-        found: Ints = np.argmax(np.stack([self.utilisation[stage] for stage in STAGES]), axis=0)
-        return found
+    def limits(self) -> npt.NDArray[np.str_]:
+        """Which part of `utilisation` is the busiest, by name, `n`."""
+        busiest = np.argmax(np.stack(list(self.utilisation.values())), axis=0)
+        return np.asarray(np.array([*self.utilisation])[busiest], dtype=np.str_)
 
 
 def disaggregated(asked: Asked, lessons: Lessons | None = None) -> Answer:
@@ -189,10 +190,18 @@ def _answer(asked: Asked, pools: tuple[Pool, Pool], shared: Shared, flow: Floats
         gpus=gpus,
         left_over=np.zeros_like(gpus) if devices is None else np.maximum(devices - gpus, 0),
         stages={**stages, "decode": decode},
-        utilisation={stage: flow[:, RATE] / most for stage, most in shared.rates.items()},
+        utilisation=_busy(asked.sharing, shared, flow[:, RATE]),
         active=flow[:, ACTIVE],
         learned=all(part.learned for part in told),
     )
+
+
+def _busy(sharing: Sharing, shared: Shared, rate: Floats) -> dict[str, Floats]:
+    """How busy the stages of a unit are at requests/s of it, and the router, through which those of all units pass."""
+    found = {stage: rate / most for stage, most in shared.rates.items()}
+    if np.isfinite(sharing.router_limit):
+        found["router"] = np.minimum(rate * shared.worth / sharing.router_limit, 1.0)
+    return found
 
 
 def _behind(shared: Shared, flow: Floats) -> Floats:

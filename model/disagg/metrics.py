@@ -64,6 +64,7 @@ def estimates(
         "ttft_s": Estimate(ttft, sd_first),
         "tpot_s": Estimate(tpot, told[1].sd),
         "itl_s": Estimate(tpot, told[1].sd),
+        "output_tps_per_user": Estimate(-tpot, told[1].sd),
         "e2e_s": Estimate(e2e, sd),
     }
     factors: dict[str, Floats | float] = {"request_tps": 1.0, "output_tps": osl, "total_tps": isl + osl}

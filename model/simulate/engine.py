@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from model.feasibility import longest, says_longest
+from model.flags import is_switched
 from model.memory import memory
 from model.points import Points
 from model.simulate.sglang.server import POLICIES, AnySettings, SglangSettings
@@ -12,14 +13,12 @@ from model.simulate.speculation import Speculation
 from model.simulate.state import EngineSettings
 from model.simulate.trace import Trace
 from model.step import drafting_share
-from perfdb.errors import InputError, UnknownNameError
+from perfdb.errors import InputError
 from perfdb.facts.engines import EngineParameter
 from perfdb.records import Scalar
 
 _SIMULATED = ("vllm", "sglang")
 """Engines whose own schedulers are simulated."""
-_SEQS_DRAFTED = 48
-"""What SGLang 0.5.9 sets max_running_requests to where tokens are drafted and nobody says it."""
 _RANKS_CONSERVATIVE = 0.3
 """Of its conservativeness, what SGLang 0.5.9 leaves to ranks of attention."""
 
@@ -29,6 +28,13 @@ def scheduled_by(engine: str) -> tuple[str, ...]:
     if engine in _SIMULATED:
         return ()
     return (f"{engine}'s scheduler is not simulated: vLLM's rules stand in for it; whatif answers in closed form",)
+
+
+def unheeded(trace: Trace, points: Points, config: Mapping[str, Scalar]) -> tuple[str, ...]:
+    """A sentence where the priorities of a trace count for nothing."""
+    if trace.priority is None or _is_priority(points, config):
+        return ()
+    return ("the trace's priorities count for nothing; vLLM heeds them with scheduling_policy=priority",)
 
 
 def engine_settings(points: Points, config: Mapping[str, Scalar], trace: Trace) -> AnySettings:
@@ -58,7 +64,7 @@ def vllm_settings(points: Points, config: Mapping[str, Scalar], trace: Trace) ->
     Raises:
         InputError: no block is left, a request is too long, or a flag's value cannot be right.
     """
-    caches = _flag(points, config, "prefix_caching", True) and not _value(points, config, "no_prefix_caching", False)
+    caches = _flag(points, config, "prefix_caching", True) and not _flag(points, config, "no_prefix_caching", False)
     return EngineSettings(
         max_num_batched_tokens=int(points.max_num_batched_tokens[0]),
         max_num_seqs=int(points.max_num_seqs[0]),
@@ -67,11 +73,15 @@ def vllm_settings(points: Points, config: Mapping[str, Scalar], trace: Trace) ->
         max_model_len=_context(points, trace, 1),
         enable_prefix_caching=caches,
         enable_chunked_prefill=bool(points.chunked_prefill[0] > 0),
-        long_prefill_token_threshold=_whole(points, config, "prefill_threshold", 0),
-        is_priority=_word(points, config, "policy", "fcfs") == "priority",
+        long_prefill_token_threshold=int(_number(points, config, "prefill_threshold", 0)),
+        is_priority=_is_priority(points, config),
         async_scheduling=_flag(points, config, "async_scheduling", False),
         speculation=_speculation(points),
     )
+
+
+def _is_priority(points: Points, config: Mapping[str, Scalar]) -> bool:
+    return points.engine.name == "vllm" and _value(points, config, "policy", "fcfs") == "priority"
 
 
 def _speculation(points: Points) -> Speculation | None:
@@ -100,8 +110,6 @@ def _sglang_settings(points: Points, config: Mapping[str, Scalar], context: int,
     seqs, size = int(points.max_num_seqs[0]), int(points.block_size[0])
     chunk = int(points.max_num_batched_tokens[0]) if points.chunked_prefill[0] > 0 else 0
     speculation = _speculation(points)
-    if speculation is not None and _said(points, config, "max_num_seqs") is None:
-        seqs = min(seqs, max(_SEQS_DRAFTED // _ranks(points, config), 1))
     share = _RANKS_CONSERVATIVE if _ranks(points, config) > 1 else 1.0
     is_mixed = speculation is None and _flag(points, config, "mixed_chunk", False)
     if chunk % size:
@@ -120,13 +128,13 @@ def _sglang_settings(points: Points, config: Mapping[str, Scalar], context: int,
         num_blocks=blocks,
         block_size=size,
         context_length=context,
-        max_prefill_tokens=_whole(points, config, "prefill_tokens", 16384),
+        max_prefill_tokens=int(_number(points, config, "prefill_tokens", 16384)),
         chunked_prefill_size=chunk,
         schedule_policy=str(policy),
         schedule_conservativeness=share * _number(points, config, "conservativeness", 1.0),
-        enable_prefix_caching=not _value(points, config, "no_prefix_caching", False),
+        enable_prefix_caching=not _flag(points, config, "no_prefix_caching", False),
         enable_mixed_chunk=is_mixed,
-        overlaps=speculation is None and not _value(points, config, "no_overlap", False),
+        overlaps=speculation is None and not _flag(points, config, "no_overlap", False),
         speculation=speculation,
     )
 
@@ -145,14 +153,6 @@ def _value(points: Points, config: Mapping[str, Scalar], role: str, fallback: Sc
     return fallback if parameter is None or parameter.default is None else parameter.default
 
 
-def _word(points: Points, config: Mapping[str, Scalar], role: str, fallback: Scalar) -> Scalar:
-    """As `_value`, one of the parameter's words where it has some."""
-    value, parameter = _value(points, config, role, fallback), _parameter(points, role)
-    if parameter is not None and parameter.values and value not in parameter.values:
-        raise UnknownNameError.of(f"{parameter.name} of {points.engine.name}", str(value), parameter.values)
-    return value
-
-
 def _said(points: Points, config: Mapping[str, Scalar], role: str) -> Scalar:
     """What a config itself says of a role, None where it says nothing."""
     parameter = _parameter(points, role)
@@ -164,21 +164,11 @@ def _parameter(points: Points, role: str) -> EngineParameter | None:
 
 
 def _flag(points: Points, config: Mapping[str, Scalar], role: str, fallback: bool) -> bool:
-    value = _value(points, config, role, fallback)
-    if value not in {True, False}:  # 0 and 1 count too
-        raise InputError.at(f"parameter for {role}", f"{value!r}", "true or false")
-    return bool(value)
-
-
-def _whole(points: Points, config: Mapping[str, Scalar], role: str, fallback: int) -> int:
-    value = _value(points, config, role, fallback)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 0:
-        raise InputError.at(f"parameter for {role}", f"{value!r}", "a whole number")
-    return int(value)
+    """A switch, which `model.flags` let through."""
+    return bool(is_switched(_value(points, config, role, fallback)))
 
 
 def _number(points: Points, config: Mapping[str, Scalar], role: str, fallback: float) -> float:
+    """A number, which `model.flags` let through."""
     value = _value(points, config, role, fallback)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        raise InputError.at(f"parameter for {role}", f"{value!r}", "a number of at least 0")
-    return float(value)
+    return fallback if value is None else float(value)

@@ -38,7 +38,8 @@ class Trace:
 
     The first `shared[r]` tokens of a request are known to others as well: they fall into chunks of `chunk_tokens`, and
     chunk c is named `chunks[first_chunk[r] + c]` (a name stands for its chunk and all before it). `cap` is the most
-    requests in flight, 0 for none; with `turns`, conversations that are open.
+    requests in flight, 0 for none; with `turns`, conversations that are open. A scheduler by priority serves the least
+    `priority` first, `n`; None where nobody told any.
     """
 
     arrival_s: Floats
@@ -50,6 +51,7 @@ class Trace:
     chunk_tokens: int = NO_SHARING
     cap: int = 0
     turns: Turns | None = None
+    priority: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.prompt)
@@ -63,14 +65,15 @@ class Trace:
         """Its first request alone."""
         nobody = None if self.turns is None else Turns(np.array([NONE]), np.zeros(1))
         one = {name: getattr(self, name)[:1] for name in ("arrival_s", "prompt", "output", "shared", "first_chunk")}
-        return replace(self, turns=nobody, **one)
+        priority = None if self.priority is None else self.priority[:1]
+        return replace(self, turns=nobody, priority=priority, **one)
 
-    def requests(self, priority: Ints | None = None) -> Requests:
+    def requests(self) -> Requests:
         """As the scheduler takes them."""
         columns = {
             "prompt": self.prompt,
             "limit": self.output,
-            "priority": 0 if priority is None else priority,
+            "priority": 0 if self.priority is None else self.priority,
             "shared": self.shared,
             "first_chunk": self.first_chunk,
             "owner": np.arange(len(self)) if self.turns is None else self.turns.owners(),

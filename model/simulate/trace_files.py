@@ -2,7 +2,7 @@
 
 | format | one request | time |
 | --- | --- | --- |
-| own JSONL | arrival_s, input_tokens, output_tokens; optional prefix_id and prefix_tokens | seconds |
+| own JSONL | arrival_s, input_tokens, output_tokens; optional prefix_id and prefix_tokens, priority | seconds |
 | | in a conversation: session_id (or conversation_id), optional turn and think_s; arrival_s for its first turn | |
 | records of our load client | sent_s, input_tokens, output_tokens; those with an error are left out | seconds |
 | Mooncake JSONL | timestamp, input_length, output_length, hash_ids (one per 512 tokens) | milliseconds |

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from model.simulate.trace_rows import Row, named, real, whole
+from model.tables.said import say
 from perfdb.errors import FileError
 
 MOONCAKE_CHUNK = 512
 """Tokens that one of Mooncake's hash ids stands for."""
+_MOST_PRIORITY = 1 << 31
 
+_OWN = frozenset(
+    {"arrival_s", "input_tokens", "output_tokens", "prefix_id", "prefix_tokens", "session_id", "conversation_id",
+     "turn", "think_s", "priority"}
+)  # fmt: skip
+_ALIKE = 0.8
+"""Likeness, of 1, from which on an unknown field is taken for a known one that is misspelt."""
 Reader = Callable[[str, Mapping[str, Any]], Row | None]
 
 
@@ -57,6 +66,8 @@ def line_rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
 
 
 def _own(where: str, found: Mapping[str, Any]) -> Row:
+    for field in found.keys() - _OWN:
+        _check_field(where, field)
     session, arrival = named(found, "session_id", "conversation_id"), found.get("arrival_s")
     row = Row(
         where,
@@ -68,13 +79,36 @@ def _own(where: str, found: Mapping[str, Any]) -> Row:
         row.session = json.dumps(session, sort_keys=True)
         row.turn = None if found.get("turn") is None else real(where, "turn", found["turn"])
         row.think_s = real(where, "think_s", found.get("think_s", 0.0))
+    row.priority = _priority(where, found.get("priority"))
     name = found.get("prefix_id")
+    if name is None and found.get("prefix_tokens"):
+        raise FileError.at(where, "prefix_tokens without prefix_id", "the name of what these tokens are")
     if name is not None:
         row.shared = whole(where, "prefix_tokens", found.get("prefix_tokens"))
         row.chunks = (json.dumps(name, sort_keys=True),)
         if row.shared > row.prompt:
             raise FileError(f"{where}: prefix_tokens is {row.shared}; expected at most input_tokens ({row.prompt})")
     return row
+
+
+def _check_field(where: str, name: str) -> None:
+    """A field more is said, a misspelt one refused.
+
+    Raises:
+        FileError: it is nearly a known one.
+    """
+    meant = difflib.get_close_matches(name.lower(), _OWN, n=1, cutoff=_ALIKE)
+    if meant:
+        raise FileError.at(where, f"unknown field {name!r}", meant[0])
+    say([f"field {name!r} of the trace is not read"])
+
+
+def _priority(where: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= _MOST_PRIORITY:
+        raise FileError.at(where, f"priority is {value!r}", "a whole number, the least served first")
+    return value
 
 
 def _sent(where: str, found: Mapping[str, Any]) -> Row | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from model.simulate.blocks import NONE
+from model.simulate.blocks import NONE, Ints
 from model.simulate.state import NO_SHARING
 from model.simulate.trace import Trace, Turns
 from perfdb.errors import FileError
@@ -32,6 +32,7 @@ class Row:
     session: Hashable = None
     turn: float | None = None
     think_s: float = 0.0
+    priority: int | None = None
 
 
 def trace_of(rows: Sequence[Row]) -> Trace:
@@ -68,7 +69,15 @@ def _as_columns(rows: Sequence[Row], arrival_s: np.ndarray[Any, np.dtype[np.floa
         np.array(chunks or [0], dtype=np.int64),
         min(row.chunk_tokens for row in rows),
         turns=turns,
+        priority=_priorities(rows),
     )
+
+
+def _priorities(rows: Sequence[Row]) -> Ints | None:
+    """Requests that tell none have 0, as vLLM's own have."""
+    if all(row.priority is None for row in rows):
+        return None
+    return np.array([row.priority or 0 for row in rows], dtype=np.int64)
 
 
 def _linked(rows: Sequence[Row]) -> dict[int, int | None]:

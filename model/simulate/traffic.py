@@ -9,12 +9,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from model.load import VARIATION
+from model.prefix_cache import SharedPrefixes
 from model.simulate.blocks import NONE, Ints
 from model.simulate.costs import Floats
+from model.simulate.fit_lengths import fit_lengths
 from model.simulate.reuse import reuse_of
 from model.simulate.trace import Trace, Turns, unshared
 from perfdb.errors import InputError
-from perfdb.lengths import Lengths, lengths_of
+from perfdb.lengths import Lengths, is_fixed, lengths_of
 from perfdb.records import Arrival, Workload
 
 MOST_SAMPLED = 10_000_000
@@ -32,6 +35,13 @@ class Prefixes:
     count: int
     tokens: tuple[float, ...]
     skew: float = 0.0
+
+    @property
+    def shared(self) -> SharedPrefixes:
+        """What a prefix cache has to hold of them."""
+        weights = np.arange(1.0, self.count + 1.0) ** -self.skew
+        chances = tuple((self.share * weights / weights.sum()).tolist())
+        return SharedPrefixes(chances, _quantile_mean(self.tokens))
 
 
 @dataclass(frozen=True)
@@ -95,22 +105,32 @@ class Traffic:
         return replace(self, rate=rate, concurrency=concurrency)
 
     def plain(self) -> tuple[Workload, tuple[str, ...]]:
-        """What a closed form can know of it: mean lengths and the load; and the names of what that leaves out."""
+        """What a closed form can know of it: mean lengths, how what is left to compute varies, and the load; and the
+        names of what that leaves out."""
         left_out = {
             "shared prefixes": self.prefixes is not None,
             "conversations": self.conversations is not None,
             "burstiness": self.rate is not None and self.burstiness not in {1.0, np.inf},
             "changes of the rate": self.rate is not None and len(self.rates) > 1,
         }
-        isl, osl = self.lengths.isl, self.lengths.osl
-        notation: str | None = str(self.lengths)
+        isl, osl, computed = self.lengths.isl, self.lengths.osl, self.lengths
         if self.conversations or self.prefixes:
             drawn = sampled(self, _SMOOTHED)
-            isl, osl, notation = float(drawn.prompt.mean()), float(drawn.output.mean()), None
+            isl, osl = float(drawn.prompt.mean()), float(drawn.output.mean())
+            computed = self._computed(drawn)
         constant = self.burstiness == np.inf
         arrival = Arrival.CLOSED if self.rate is None else Arrival.CONSTANT if constant else Arrival.POISSON
-        workload = Workload(isl, osl, arrival, self.concurrency, self.rate, lengths=notation)
+        workload = Workload(isl, osl, arrival, self.concurrency, self.rate, lengths=str(computed))
         return workload, tuple(name for name, is_there in left_out.items() if is_there)
+
+    def _computed(self, drawn: Trace) -> Lengths:
+        """How the lengths vary of what is left to compute of the prompts that were `drawn`, and of the answers.
+
+        Fixed prompts that earlier ones brought about as much of stay fixed: a closed form knows but one variation.
+        """
+        left = drawn.prompt - reuse_of(drawn).tokens
+        varies = is_fixed(str(self.lengths)) and left.std() > VARIATION / 2.0 * left.mean()
+        return fit_lengths(left, drawn.output) if self.conversations or varies else self.lengths
 
 
 def reused_tokens(traffic: Traffic) -> float:

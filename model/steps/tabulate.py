@@ -28,8 +28,8 @@ from model.steps.layers import (
     calls,
 )
 from model.steps.overheads import Overheads
-from model.steps.small import OURS, SmallKernels
-from model.tables.answer import Answer
+from model.steps.small import OURS, SmallKernels, p2p_s
+from model.tables.answer import ROOFLINE, Answer
 from model.tables.library import Key, Tables
 from model.tables.said import listening, say
 from perfdb.facts.platforms import PlatformFacts
@@ -41,9 +41,12 @@ _CHUNK = np.array(
 _PAST = np.concatenate([[0.0], 1024.0 * 2.0 ** np.arange(0, 8)])
 _DECODES: Floats = np.concatenate([[0.0], 2.0 ** np.arange(0, 12, dtype=np.float64)])
 _CACHED: Floats = 2.0 ** np.arange(0, 18, dtype=np.float64)
-_SEND_S = 10e-6
 _MESSAGES = {"dispatch", "combine"}
 _NETWORK: Key = ("network", "", "")
+_SPREAD: Key = ("experts spread", "", "")
+_NO_SPREAD = (
+    "no table says what spreading whole experts (expert parallelism) changes: it is taken to cost what dividing does"
+)
 _NO_JOINT = np.array([0.0, 1.0])
 _NO_OVERHEADS = Overheads(0.0, 0.0, 0.0, 0.0, 0.0)
 
@@ -176,6 +179,8 @@ class StepModel:
             case Mixture():
                 number_format = expert_format(self._format(EXPERTS), self.tables.engine, self.tables.platform)
                 found = self.tables.query_experts(number_format, call.layer, rows * call.ranks)
+                if call.layer.moe_ep > 1 and (found.code == ROOFLINE).all():
+                    self._say(_SPREAD, _NO_SPREAD)
                 return self._counted(call.name, call.count, found)
             case Message():
                 return self._counted(call.name, call.count, self._collective(call, rows * call.token_bytes))
@@ -206,7 +211,7 @@ class StepModel:
         hosts, members = spread_over(call.devices, stride, platform)
         if hosts == 1:
             return self.tables.query_message(call.op, size, call.devices)
-        self._say_network()
+        self._say(_NETWORK, says_network(self.tables.platform))
         across = self.tables.estimate(0.0, across_s(call.op, size, hosts, members, platform))
         if members == 1:
             return across
@@ -221,14 +226,14 @@ class StepModel:
         each = self.sharding.tp * self.sharding.attention_dp
         passed = hosts_passed(self.sharding.pp, each, platform)
         if passed:
-            self._say_network()
-        here, there = _SEND_S + size / self.tables.link, HOP_S + size / network_bytes_s(platform)
+            self._say(_NETWORK, says_network(self.tables.platform))
+        here, there = p2p_s(size, self.tables.link), HOP_S + size / network_bytes_s(platform)
         mean = (here * (call.count - passed) + there * passed) / call.count
         return self._counted(call.name, call.count, self.tables.estimate(0.0, mean))
 
-    def _say_network(self) -> None:
-        self.tables.warnings[_NETWORK] = says_network(self.tables.platform)
-        say([self.tables.warnings[_NETWORK]])
+    def _say(self, about: Key, sentence: str) -> None:
+        self.tables.warnings[about] = sentence
+        say([sentence])
 
     def _counted(self, name: str, count: float, found: Answer, more_s: float = 0.0) -> Part:
         return Part(name, count * (found.latency_s + more_s), found.rel_sd, found.code)

@@ -238,7 +238,13 @@ ENGINES: dict[str, EngineFacts] = {
             _P("disable_radix_cache", False, role="no_prefix_caching", meaning="compute common prefixes anew"),
             _P("enable_mixed_chunk", False, role="mixed_chunk", meaning="decode along with the parts of a prompt"),
             _P("disable_overlap_schedule", False, role="no_overlap", meaning="decide on a step after the last one"),
-            _P("schedule_policy", "fcfs", role="policy", meaning="who goes first: fcfs, lpm (longest prefix) or lof"),
+            _P(
+                "schedule_policy",
+                "fcfs",
+                role="policy",
+                meaning="who goes first; simulated are fcfs, lpm (longest prefix) and lof (longest output)",
+                values=("fcfs", "lpm", "lof", "dfs-weight", "random", "priority", "routing-key"),
+            ),
             _P(
                 "schedule_conservativeness",
                 1.0,

@@ -18,7 +18,7 @@ from perfdb.store.unchanged import kept_with
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection as Connection
 
-_NUMBERS = (*WHOLE, *REAL, "measured_at")
+_NUMBERS = (*WHOLE, *REAL, "measured_at", "source_row")
 _PLACES, _TEXTS = ".places", ".texts"
 _PLAIN = (Statistic.VALUE, Statistic.MEAN)
 
@@ -33,7 +33,7 @@ def _read(database: Database) -> dict[str, npt.NDArray[Any]]:
     with database.reading(is_kept=True) as connection:
         found = connection.execute(
             f"""SELECT {", ".join(context)}, epoch(p.measured_at) AS measured_at,
-                       p.experiment_id, e.run_id, s.path AS source, p.point_id
+                       p.experiment_id, e.run_id, s.path AS source, p.source_row, p.point_id
                 FROM operating_points p
                 LEFT JOIN experiments e USING (experiment_id) LEFT JOIN sources s USING (source_id)
                 ORDER BY p.point_id"""

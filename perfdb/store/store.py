@@ -195,8 +195,8 @@ class Store:
         """Everything measured, one row per operating point, imported or of our own experiments, in columns of length n.
 
         The columns of `perfdb.batch.CONTEXT` (numbers as float64 with NaN, `measured_at` in Unix seconds; texts as
-        objects with None), experiment_id, run_id and source (path), every metric as float64 in its unit (the mean, or
-        the plain value; NaN where absent), and other statistics that occur as "ttft_s_p50" and so on.
+        objects with None), experiment_id, run_id, source (path) and source_row, every metric as float64 in its unit
+        (the mean, or the plain value; NaN where absent), and other statistics that occur as "ttft_s_p50" and so on.
         """
         return results.results(self._database)
 

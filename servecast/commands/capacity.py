@@ -90,8 +90,9 @@ def capacity(
             raise InputError.at(flag, "without --method simulate", "both, or neither")
     values = {name: typed_list(text, f"--set {name}") for name, text in pairs(sets, "--set").items()}
     load, traffic = asked_traffic(isl, osl, workload, by == "rate", method == "simulate", scenario)
+    asked = WhatIf(model, platform, engine, load.workload, values, reused=load.reused, prefixes=load.prefixes)
     question = question_of(
-        WhatIf(model, platform, engine, load.workload, values, reused=load.reused), traffic, by, parse_slos(slo),
+        asked, traffic, by, parse_slos(slo),
         requests=(requests or 1000) if method == "simulate" else None, seed=seed or 0, devices=devices,
         total_rate=total_rate, efficiency=efficiency, usd_per_hour=usd_per_hour,
         mode=mode_of(mode, None, {"link": link}, decode, None, values),

@@ -11,7 +11,7 @@ from servecast.options import DEFAULT_DB, Db, Json, Wait, open_store
 
 
 def ops(
-    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Rows of op, dtype, a1 .. a6.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Rows of op, dtype, a1, a2 …; docs/operations.md.")],
     platform: Annotated[str, typer.Option("--platform", help="An accelerator, or local.")],
     engine: Annotated[str, typer.Option("--engine", help="Whose kernels: vllm, vllm:0.24.0, sglang …")],
     bench: Annotated[int, typer.Option("--bench", min=0, help="Repeat the batch so often: look-ups per second.")] = 0,
@@ -22,11 +22,13 @@ def ops(
     """Answer what operations take: measured, else interpolated, else estimated, and how surely."""
     from servecast.kernel_tables import tables_named
     from servecast.operations import operation_times, say_operations
-    from servecast.output import emit_json
+    from servecast.output import emit_json, note
 
     document = operation_times(file, tables_named(platform, engine, open_store(db, wait)), bench)
     if json:
         emit_json(document)
+        if any("error" in row for row in document["rows"]):
+            note(document["warnings"][-1])
         return
     say_operations(document, file)
     if bench:

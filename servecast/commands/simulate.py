@@ -48,6 +48,12 @@ def simulate(
     ] = None,
     decode: Decode = None,
     link: Link = None,
+    slo: Annotated[
+        str | None, typer.Option("--slo", help="Bounds: who keeps them is the goodput. ttft_s<0.5,tpot_s<0.05")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Write a page of latencies and of the load over time.")
+    ] = None,
     scenarios: Annotated[
         Path | None, typer.Option("--scenarios", help="JSON lines of scheduler scenarios: decisions only, no times.")
     ] = None,
@@ -67,7 +73,7 @@ def simulate(
 
     load = {"--trace": trace, "--scenario": scenario, "--workload": workload, "--rate": rate}
     load |= {"--concurrency": concurrency, "--requests": requests, "--seed": seed}
-    pools = {"--mode": mode, "--decode": decode, "--link": link}
+    pools = {"--mode": mode, "--decode": decode, "--link": link, "--slo": slo, "--plot": plot}
     rest = {"--model": model, "--platform": platform, "--set": sets, "--scenarios": scenarios, "--out": out}
     check_flags({**load, **pools, **rest})
     if scenarios is not None and out is not None:
@@ -75,12 +81,22 @@ def simulate(
         emit_json({"scenarios": count, "out": str(out)}) if json else print(f"{count} scenarios decided: {out}")
         return
     from servecast.modes import mode_of
+    from servecast.report.axes import check_writable
+    from servecast.slo import parse_slos
     from servecast.workloads import workload_under
 
     asked = workload_under(workload, rate, concurrency) if workload else None
     plain = scenario_of(scenario, rate, concurrency) if scenario is not None else None
     count, where, config = 1000 if requests is None else requests, open_store(db, wait), one_config(sets)
     chosen = mode_of(mode or "agg", None, {"link": link}, decode, None, config)
-    question = Simulation(model or "", platform or "", engine, config, trace, asked or plain, count, seed or 0, where)
+    bounds = parse_slos(slo) if slo is not None else ()
+    if plot is not None:
+        check_writable(plot)
+    traffic = (trace, asked or plain, count, seed or 0)
+    question = Simulation(model or "", platform or "", engine, config, *traffic, where, bounds)
     answer = served(question, chosen)
+    if plot is not None:
+        from servecast.report.simulate_page import write_simulate_page
+
+        write_simulate_page(answer, f"{model} on {platform}, {engine}: {trace or workload or scenario}", plot)
     emit_json(answer) if json else say_simulation(answer)

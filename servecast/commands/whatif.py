@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from perfdb.errors import InputError
 from servecast.options import (
     DEFAULT_DB,
     Concurrency,
@@ -41,8 +43,15 @@ def whatif(
     concurrency: Concurrency = None,
     rate: Rate = None,
     batch: Annotated[int | None, typer.Option("--batch", min=1, help="One static batch of this size.")] = None,
+    requests: Annotated[
+        int | None,
+        typer.Option("--requests", min=1, help="How many are sent; else ten times as many as are in flight."),
+    ] = None,
     devices: Annotated[
-        int | None, typer.Option("--devices", min=1, help="Devices; else tp x pp x dp of the config.")
+        int | None,
+        typer.Option(
+            "--devices", min=1, help="Devices, which as many servers of a config as fit share; else one server."
+        ),
     ] = None,
     prefix_tokens: Annotated[
         float | None, typer.Option("--prefix-tokens", min=0, help="Tokens that all prompts begin with, for the cache.")
@@ -62,7 +71,8 @@ def whatif(
         float | None, typer.Option("--router-limit", help="Most requests per second that the router passes on.")
     ] = None,
     slo: Annotated[
-        str | None, typer.Option("--slo", help="Bounds that count with --mode both: ttft_s<0.5,tpot_s<0.05.")
+        str | None,
+        typer.Option("--slo", help="Bounds: which configs keep them, and the goodput. ttft_s<0.5,tpot_s<0.05"),
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Where the time of the best config goes, kernel by kernel.")
@@ -86,16 +96,21 @@ def whatif(
     from servecast.modes import answer_in_mode, mode_of
     from servecast.output import emit_json
     from servecast.report.axes import check_writable
-    from servecast.whatif import MOST_LINES, MOST_ROWS, WhatIf, best_rows
+    from servecast.whatif import MOST_LINES, MOST_ROWS, WhatIf
     from servecast.whatif_notes import overload_texts
+    from servecast.whatif_rows import best_rows
 
     if plot is not None:
         check_writable(plot)
     values = {name: typed_list(text, f"--set {name}") for name, text in pairs(sets, "--set").items()}
     load = asked_load(isl, osl, workload, concurrency, rate, batch, prefix_tokens, scenario)
+    if requests is not None:
+        if batch is not None:
+            raise InputError.at("--requests", "beside --batch, which is all that is sent", "one of them")
+        load = replace(load, workload=replace(load.workload, requests=requests))
     flags = {"efficiency": efficiency, "router_limit": router_limit, "link": link}
     chosen = mode_of(mode, devices, flags, decode, slo, values)
-    asked = WhatIf(model, platform, engine, load.workload, values, devices, load.reused)
+    asked = WhatIf(model, platform, engine, load.workload, values, devices, load.reused, load.prefixes)
     asked_for = prod(map(len, values.values()))
     listed = MOST_LINES if not json else None if asked_for <= MOST_ROWS else MOST_ROWS
     most = None if plot else top or listed

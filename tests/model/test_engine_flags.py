@@ -109,7 +109,7 @@ def test_the_cache_can_be_switched_off() -> None:
 
 @pytest.mark.parametrize(
     ("params", "where"),
-    [({"acceptance_rate": 1.5}, "acceptance"), ({"num_speculative_tokens": -1}, "draft_tokens")],
+    [({"acceptance_rate": 1.5}, "acceptance"), ({"num_speculative_tokens": 65}, "draft_tokens")],
 )
 def test_shares_out_of_range_are_refused(params: dict[str, Scalar], where: str) -> None:
     with pytest.raises(InputError, match=f"parameter for {where}"):
@@ -121,3 +121,17 @@ def test_a_switch_is_on_or_off(value: Scalar) -> None:
     with pytest.raises(InputError, match=r"parameter for eager: .* expected true or false"):
         points(enforce_eager=value)
     assert points(enforce_eager=1).eager.item() == points(enforce_eager="ON").eager.item() == 1.0
+
+
+def test_sglang_serves_fewer_at_once_where_it_drafts() -> None:
+    """As it starts, unless somebody says how many; ranks of attention divide them."""
+    drafts: dict[str, Scalar] = {"speculative_num_steps": 3}
+    each: list[dict[str, Scalar]] = [
+        {},
+        drafts,
+        {**drafts, "max_running_requests": 100},
+        {**drafts, "tp_size": 4, "dp_size": 4, "enable_dp_attention": True},
+    ]
+    load = load_of(Workload(500, 100, Arrival.CLOSED, 256), len(each))
+    found = points_of(LLAMA, platform("h200_sxm"), engine("sglang"), None, Grid.of(each), load)
+    assert found.max_num_seqs.tolist() == [2048, 48, 100, 12]

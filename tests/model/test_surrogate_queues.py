@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from surrogate_world import MODELS, PLATFORMS, joined, question, rows, truth
@@ -63,7 +65,13 @@ def test_no_more_is_served_than_comes() -> None:
     taught = taught_to_hurry()
     for rate in (50.0, 500.0, 5e4):
         asked = question(workload=Workload(isl=512, osl=128, arrival=Arrival.POISSON, request_rate=rate))
-        assert (taught.predict(asked).metrics["output_tps"].mean <= rate * 128 * (1 + 1e-9)).all()
+        found = taught.predict(asked)
+        for name, tokens in (("output_tps", 128), ("request_tps", 1), ("total_tps", 640)):
+            assert (found.metrics[name].mean <= rate * tokens * (1 + 1e-9)).all()
+            assert (found.metrics[name].hi <= rate * tokens * (1 + 1e-9)).all()
+            assert (found.metrics[name].lo < found.metrics[name].mean).all()
+        assert found.utilisation == pytest.approx(analyse(asked).serving.utilisation)
+    assert np.isnan(taught.predict(question()).utilisation).all()
 
 
 def test_no_more_tokens_are_served_than_the_budget_of_the_steps() -> None:
@@ -76,3 +84,17 @@ def test_no_more_tokens_are_served_than_the_budget_of_the_steps() -> None:
     assert (tokens * found["tpot_s"].mean <= budgets * 1.001).all()
     latency = found["ttft_s"].mean + 127 * found["tpot_s"].mean
     assert (latency * found["output_tps"].mean / 128 >= 128 * 0.5)[:2].all()
+
+
+@pytest.mark.parametrize("times", [1.3, 1.7])
+def test_a_cache_is_as_full_as_its_memory_says(times: float) -> None:
+    """What was learned where all found room does not shorten the wait for blocks, counted or accounted."""
+    load = Workload(isl=2048, osl=512, arrival=Arrival.CLOSED, concurrency=1, requests=100_000)
+    grid = Grid({"max_num_seqs": np.array([4096])})
+    account = analyse(question(grid=grid, workload=load)).memory
+    asked = replace(load, concurrency=round(times * account.sequences.item()))
+    counted = Grid({**grid.columns, "num_gpu_blocks_override": account.blocks.astype(np.int64)})
+    taught = taught_to_hurry()
+    told, untold = (taught.predict(question(grid=each, workload=asked)).metrics for each in (counted, grid))
+    for name in ("ttft_s", "output_tps"):
+        assert untold[name].mean.item() == pytest.approx(told[name].mean.item(), rel=0.01)

@@ -20,7 +20,7 @@ def test_every_number_is_plausible_and_has_its_source(name: str) -> None:
     assert facts.vendor
     assert facts.origin == "built in"
     assert facts.memory_bytes >= 16 * 2**30
-    assert 5e10 < facts.bandwidth_bytes_s < 1e13
+    assert 1e10 < facts.bandwidth_bytes_s < 1e13  # two cores of a server are the least
     assert set(facts.flops) <= set(DTYPES)
     # without a rate for 16 or 32 bits, the fastest other rate would stand in for it
     assert set(facts.flops) & {"bf16", "fp16", "fp32"}

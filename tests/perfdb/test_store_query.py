@@ -128,7 +128,9 @@ def test_everything_becomes_json(value: object) -> None:
 
 def test_results_have_a_row_per_point_and_a_column_per_metric(store: Store) -> None:
     results = store.results()
-    assert set(CONTEXT) | set(METRICS) | {"experiment_id", "run_id", "source", "ttft_s_p50"} == set(results)
+    assert set(CONTEXT) | set(METRICS) | {"experiment_id", "run_id", "source", "source_row", "ttft_s_p50"} == set(
+        results
+    )
     assert {len(column) for column in results.values()} == {3}
     assert all(results[name].dtype == np.float64 for name in METRICS)
     assert np.array_equal(results["ttft_s"], [0.1, np.nan, 0.3], equal_nan=True)

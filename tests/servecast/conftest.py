@@ -56,7 +56,7 @@ def task_file(tmp_path: Path) -> Path:
         "model": "meta-llama/Llama-3.1-8B",
         "engine": "vllm",
         "platform": "h100_sxm",
-        "load": {"isl": 512, "osl": 40, "concurrency": 8},
+        "load": {"isl": 200, "osl": 40, "concurrency": 8},
         "space": SPACE,
         "baseline": {"max_num_seqs": 1, "max_num_batched_tokens": 1024},
         "budget": 8,

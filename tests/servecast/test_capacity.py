@@ -166,7 +166,7 @@ def test_the_simulation_finds_about_the_same_and_keeps_percentiles(store: Store)
     [closed] = ask(store, by="concurrency", simulated=True)["rows"]
     assert closed["capacity"] == int(closed["capacity"]) > 1
     with pytest.raises(InputError, match="not simulated"):
-        ask(store, slo="cost_per_mtok<5", simulated=True)
+        ask(store, slo="power_w<5", simulated=True)
 
 
 def test_what_no_server_starts_with_is_a_row_that_says_so(store: Store) -> None:

@@ -64,7 +64,7 @@ def test_prefixes_of_a_workload_file_count_too(cli, tmp_path):
         "lengths: D(4096,64)\nconcurrency: 8\nprefixes: {share: 1.0, count: 1, skew: 0, tokens: [3500, 3500]}\n"
     )
     found = cli.json(*WHATIF, "--workload", str(tmp_path / "w.yaml"))
-    told = cli.json(*WHATIF, "--isl", "4096", "--osl", "64", "--concurrency", "8", "--prefix-tokens", "3500")
+    told = cli.json(*WHATIF, "--scenario", "D(4096,64)", "--concurrency", "8", "--prefix-tokens", "3500")
     assert found["rows"][0]["ttft_s"]["mean"] == pytest.approx(told["rows"][0]["ttft_s"]["mean"], rel=0.02)
     assert "not_modelled" not in found
 
@@ -235,3 +235,18 @@ def test_a_document_of_a_large_grid_holds_the_best_configs_and_says_so(cli, monk
     assert answer["warnings"] == ["rows holds the 3 best of 4 configs; --top says another number"]
     all_of_them = cli.json(*asked, "--set", "max_num_seqs=8,64,16,32", "--top", "4")
     assert (len(all_of_them["rows"]), all_of_them["warnings"]) == (4, [])
+
+
+def test_a_rate_near_the_capacity_is_said(cli):
+    """A small error of the capacity decides there whether anybody waits."""
+    asked = [*WHATIF, "--isl", "2000", "--osl", "100", "--rate"]
+    few = cli.json(*asked, "1")
+    assert few["warnings"] == []
+    most = 1.0 / few["rows"][0]["utilisation"]
+    near, beyond = (cli.json(*asked, f"{most * share:.3f}") for share in (0.95, 1.2))
+    assert near["rows"][0]["utilisation"] == pytest.approx(0.95, rel=0.01)
+    assert "% of the most that the closed form gives" in near["warnings"][0]
+    assert beyond["rows"][0]["utilisation"] == pytest.approx(1.2, rel=0.01)
+    assert "waits grow" in beyond["warnings"][0]
+    assert beyond["rows"][0]["output_tps"]["hi"] <= most * 1.2 * 100 * 1.001
+    assert "utilisation" not in cli.json(*WHATIF, *POINT)["rows"][0]

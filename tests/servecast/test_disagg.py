@@ -230,7 +230,7 @@ def test_aggregated_replicas_are_what_whatif_says_of_one(document: Any) -> None:
         (["--mode", "disagg", "--engine", "llamacpp"], "llama.cpp prefills and decodes in one server"),
         (["--mode", "both"], "no number of devices"),
         (["--mode", "both", "--devices", "4", "--router-limit", "9"], "--router-limit: --mode both"),
-        (["--mode", "disagg", "--slo", "ttft_s<1"], "--slo: beside --mode disagg"),
+        (["--mode", "disagg", "--slo", "ttft_s_p99<1"], "ttft_s_p99 is not predicted of two pools"),
         (["--mode", "both", "--devices", "4", "--slo", "ttft_s_p99<1"], "ttft_s_p99 is not predicted of two pools"),
         (["--mode", "both", "--devices", "4", "--explain"], "--explain: --mode both"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from model.tables.kernels import CONTEXT, EXPERTS, GEMM, GENERATION, Rates
 from perfdb.importers.folder import import_paths
 from perfdb.store import Store
+from servecast.operation_kinds import OPERATIONS
 
 RATES = Rates(6e14, 4e12, 4e-6)
 HEAD = ["op", "dtype", "a1", "a2", "a3", "a4", "a5", "a6", "source"]
@@ -144,12 +146,12 @@ def test_formats_and_shapes_that_nobody_measured_are_answered(ask: Ask) -> None:
     ("questions", "said"),
     [
         ([["gemn", "bf16", 1, 1, 1]], "row 1: unknown operation 'gemn'"),
-        ([["gemm", "bf16", 1, 1, 1], ["gemm", "bf17", 1, 1, 1]], "row 2: unknown number format 'bf17'"),
+        ([["gemm", "bf17", 1, 1, 1]], "row 1: unknown number format 'bf17'"),
         ([["gemm", "bf16", 1, 1, "x"]], "row 1, a3: 'x'; expected the k of gemm, a number from 1 to 1e+15"),
         ([["gemm", "bf16", 1, 0, 1]], "a2: '0'"),
         ([["gemm", "bf16", "nan", 8, 1]], "a1: 'nan'"),
         ([["gemm", "bf16", "inf", 8, 1]], "a1: 'inf'"),
-        ([["gemm", "bf16", 8, 8, 8], ["gemm", "bf16", 8, "1e308", 8]], "row 2, a2: '1e308'; expected the n of gemm"),
+        ([["gemm", "bf16", 8, "1e308", 8]], "row 1, a2: '1e308'; expected the n of gemm"),
         ([["gemm", "bf16", 8, 8, 0]], "a3: '0'"),
         ([["context_attention", "bf16", 1, 1, -1, 8, 8, 128]], "a3: '-1'; expected the prefix"),
         ([["all_reduce", "bf16", 1, 1]], "a3: ''; expected the devices"),
@@ -208,3 +210,106 @@ def test_the_most_of_everything_is_still_a_finite_time(ask: Ask, question: list[
     (answer,) = ask([row])["rows"]
     assert 0 < answer["latency_s"] < np.inf
     assert 0 < answer["rel_sd"] < np.inf
+
+
+MLA = [7168, 1536, 512, 64, 128, 128]
+OTHERS = [
+    ["context_attention", "bf16", 1, 8192, 0, 32, 8, 128, 1024],
+    ["mla_context_module", "fp8", 1, 4096, 0, 16, *MLA],
+    ["mla_generation_module", "fp8", 8, 4097, "", 16, *MLA],
+    ["dsa_context_module", "fp8", 1, 4096, 0, 16, *MLA, 2048, 64, 128],
+    ["dsa_generation_module_skip_indexer", "fp8", 8, 4097, "", 16, *MLA, 2048],
+    ["moe_dispatch", "fp8", 64, 7168, 8, 256, 8],
+    ["all_to_all", "bf16", 64, 7168, 8],
+    ["p2p", "bf16", 4096, 7168],
+    ["norm", "bf16", 4096, 7168],
+    ["embedding", "bf16", 4096, 7168],
+    ["sampling", "bf16", 64, 128256],
+]
+WIDE = [*HEAD[:-1], *(f"a{place}" for place in range(7, 14))]
+
+
+def wide(path: Path, questions: list[list[Any]]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([WIDE, *questions])
+
+
+@pytest.fixture
+def ask_wide(db: str, cli) -> Ask:
+    def run(questions: list[list[Any]]) -> dict[str, Any]:
+        wide(cli.folder / "w.csv", questions)
+        return cli.json("ops", "w.csv", "--platform", "h200_sxm", "--engine", "vllm:0.24.0", "--db", db)
+
+    return run
+
+
+def test_every_operation_of_a_step_can_be_asked_for(ask_wide: Ask) -> None:
+    rows = ask_wide(OTHERS)["rows"]
+    assert not any("error" in row for row in rows)
+    assert all(0 < row["latency_s"] < 0.1 for row in rows)
+    assert [row["provenance"] for row in rows[-4:]] == ["roofline"] * 4
+
+
+def test_further_columns_say_what_they_say(ask_wide: Ask) -> None:
+    """A sliding window, experts in two parts and fewer heads take less time."""
+    long, short = (["generation_attention", "bf16", 8, 16385, "", 32, 8, 128, window] for window in ("", 512))
+    whole, divided = (["moe", "bf16", 4096, 2048, 768, 8, 128, 1, tp] for tp in ("", 2))
+    one, two = (["mla_generation_module", "fp8", 8, 4097, "", heads, *MLA] for heads in (128, 16))
+    found = [row["latency_s"] for row in ask_wide([long, short, whole, divided, one, two])["rows"]]
+    assert found[1] < found[0]
+    assert found[3] < found[2]
+    assert found[5] < found[4]
+
+
+def test_small_kernels_take_their_bytes(ask_wide: Ask) -> None:
+    small, large = (
+        row["latency_s"] for row in ask_wide([["norm", "bf16", n, 4096] for n in (10**5, 2 * 10**5)])["rows"]
+    )
+    assert large - small == pytest.approx(10**5 * 4096 * 8 / (0.8 * 4.8e12), rel=0.01)
+
+
+def test_a_row_that_cannot_be_answered_says_so_and_costs_the_others_nothing(cli, db: str) -> None:
+    good = QUESTIONS[0]
+    write(cli.folder / "q.csv", [good, ["gemn", "bf16", 1, 1, 1], ["gemm", "bf17", 1, 1, 1], good])
+    asked = ["ops", "q.csv", "--platform", "h200_sxm", "--engine", "vllm:0.24.0", "--db", db]
+    done = cli.run(*asked, "--json")
+    assert done.returncode == 0
+    assert "2 of 4 rows cannot be answered" in done.stderr
+    first, second, third, last = json.loads(done.stdout)["rows"]
+    assert first == last
+    assert first["provenance"] == "measured"
+    assert second["error"].endswith("known: " + ", ".join(sorted(OPERATIONS)))
+    assert {second["latency_s"], second["rel_sd"], second["provenance"]} == {None}
+    assert "row 3: unknown number format 'bf17'" in third["error"]
+    table = cli.run(*asked, "--bench", "2")
+    assert table.returncode == 0
+    assert "unknown number format 'bf17'" in table.stdout
+    assert "2 of 4 rows" in table.stderr
+
+
+def test_a_platform_that_only_tables_know_is_told_where_to_be_described(cli) -> None:
+    with (cli.folder / "tables.csv").open("w", newline="") as file:
+        table = [row | {"platform": "my-box"} for row in measured() if row["op"] == "gemm"]
+        writer = csv.DictWriter(file, list(table[0]))
+        writer.writeheader()
+        writer.writerows(table)
+    import_paths(Store(cli.folder / "perf.duckdb"), [cli.folder / "tables.csv"])
+    write(cli.folder / "q.csv", QUESTIONS[:1])
+    done = cli.run("ops", "q.csv", "--platform", "my-box", "--engine", "vllm", "--db", "perf.duckdb")
+    assert done.returncode == 2
+    assert "tables of it are there, but nothing says its memory and its rates" in done.stderr
+
+
+def test_the_tables_that_ship_with_the_product_are_used(cli) -> None:
+    """As data/README.md says."""
+    shipped = Path(__file__).resolve().parents[2] / "data" / "ops"
+    assert cli.run("import", str(shipped), "--db", "perf.duckdb").returncode == 0
+    write(cli.folder / "q.csv", [["gemm", "bf16", 64, 4096, 4096]])
+    asked = ["ops", "q.csv", "--platform", "amd-epyc-zen4-2c", "--engine", "llamacpp", "--db", "perf.duckdb"]
+    (row,) = cli.json(*asked)["rows"]
+    assert row["provenance"] in {"measured", "interpolated", "learned"}
+
+
+def test_the_page_names_every_operation() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert not [op for op in OPERATIONS if f"`{op}`" not in text]

@@ -168,7 +168,9 @@ def test_only_what_was_measured_on_a_number_of_devices_is_asked_apart(
 
     assert counts(asked()) == [([1, 2], 2), ([0], 1)]
     assert counts(asked(workload=Workload(100, 64, Arrival.CLOSED, 8))) == [([0, 1, 2], 1)]
-    assert counts(asked(devices=4)) == [([0, 1, 2], 4)]
+    assert counts(asked(devices=4)) == counts(asked())
+    silent = asked(devices=4, sets={"max_num_seqs": (8, 16)})
+    assert [(rows.tolist(), part.target.devices) for rows, part in silent.questions(silent.grid())] == [([0, 1], 4)]
     assert len(list(asked().questions(grid))) == 3
     monkeypatch.setattr(asking, "_AT_ONCE", 2)
     assert len(counts(asked())) == 3

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from model.architecture import Architecture
 from model.question import Question, analyse
 from model.simulate.engine import engine_settings
+from model.simulate.lockstep_costs import lockstep_costs
 from model.simulate.replicas import Replicas, simulate_replicas
 from model.simulate.run import summary
 from model.simulate.traffic import sampled
@@ -33,7 +34,9 @@ def both(
     found = analyse(Question(target, model, platform(place), load, Grid.of([config])))
     trace, tables, added = sampled(load, int(load.requests or 0), 1), found.points.tables, found.points.overheads
     assert tables is not None
-    one = Replicas(1, step_costs(found.points, tables), stages=int(found.points.pp.item()))
+    ranks, stages = int(found.points.attention_dp.item()), int(found.points.pp.item())
+    costs = step_costs(found.points, tables) if ranks == 1 else lockstep_costs(found.points, tables)
+    one = Replicas(ranks, costs, ranks > 1 and engine != "sglang", stages)
     run = simulate_replicas(trace, engine_settings(found.points, config, trace), one)
     said = summary(run, added.request_s, added.token_s)
     means = [_mean(said[name]) for name in METRICS]

@@ -63,12 +63,12 @@ def test_each_pool_limits_where_the_other_is_large() -> None:
     """A free link and endless decode leave what prefill can do, and the other way round."""
     free = Sharing(link=1e15)
     prefill = answer(closed(4000), (2, 1000), sharing=free)
-    assert prefill.limits[0] == 0
+    assert prefill.limits[0] == "prefill"
     assert prefill.utilisation["prefill"][0] == pytest.approx(1.0, rel=1e-3)
     twice = answer(closed(8000), (4, 1000), sharing=free)
     assert value(twice, "request_tps") == pytest.approx(2 * value(prefill, "request_tps"), rel=0.01)
     decode = answer(closed(4000), (1000, 2), sharing=free)
-    assert decode.limits[0] == 2
+    assert decode.limits[0] == "decode"
     points = question(closed(1), [{}]).resolve(Grid.of([{"tensor_parallel_size": 1}]), load_of(closed(1), 1))
     slots = min(256.0, float(memory(points).sequences[0] // 1))
     assert decode.active[0] == pytest.approx(slots)
@@ -193,7 +193,7 @@ def test_other_hardware_decodes_at_its_own_speed_and_price() -> None:
 
 def test_a_slow_link_is_what_limits() -> None:
     slow = answer(closed(256), sharing=Sharing(link=1e9))
-    assert slow.limits[0] == 1
+    assert slow.limits[0] == "transfer"
     assert value(slow, "request_tps") == pytest.approx(1e9 / (2000 * 131072), rel=1e-3)
     assert slow.stages["transfer"][0] > 0.2
 

@@ -59,7 +59,7 @@ def test_waits_for_a_place_are_as_wrong_as_the_times_of_who_holds_it() -> None:
 def test_who_waits_for_the_link_does_not_wait_for_steps(slow: bool) -> None:
     """Beyond the capacity requests wait for the slowest stage: for a link that is known, or for steps."""
     found = answer(at_rate(40.0), (1, 4), sharing=SLOW_LINK if slow else Sharing(link=1e15))
-    assert found.limits[0] == (1 if slow else 0)
+    assert found.limits[0] == ("transfer" if slow else "prefill")
     wait = parts(found)[2]
     assert wait > 1.0
     assert value(found, "ttft_s") == pytest.approx(wait if slow else 3.0 * wait, rel=0.2)

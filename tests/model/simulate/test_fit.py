@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.load import variety
 from model.simulate.blocks import NONE
 from model.simulate.fit import added_tokens, arrivals_of, fit
 from model.simulate.fit_lengths import fit_lengths, quantile_nodes
@@ -209,3 +210,25 @@ def test_the_closed_form_is_told_what_it_does_not_see() -> None:
     plain, left_out = talk.plain()
     assert left_out == ("conversations", "burstiness")
     assert plain.isl == 512 + (512 + 128) / 2
+
+
+@pytest.mark.parametrize("lengths", ["U(400,600)/(100,300)", "N(500,200)/(200,50)", "0.5 D(90,10) + 0.5 D(900,20)"])
+def test_shared_prefixes_leave_lengths_as_varied_as_they_are(lengths: str) -> None:
+    plain, _ = Traffic(Lengths.parse(lengths), concurrency=8, prefixes=Prefixes(0.01, 1, (16.0, 16.0))).plain()
+    assert plain.lengths == str(Lengths.parse(lengths))
+    assert variety(plain.lengths)[0] == 0
+
+
+def test_what_prefixes_leave_of_equal_prompts_varies_if_only_some_have_them() -> None:
+    found = []
+    for share in (1.0, 0.01, 0.5):
+        traffic = Traffic(FIXED, concurrency=8, prefixes=Prefixes(share, 1, (400.0, 400.0)))
+        found.append(variety(traffic.plain()[0].lengths))
+    assert found == [(1.0, 0.0), (1.0, 0.0), (0.0, 0.0)]
+
+
+def test_conversations_tell_how_far_answers_differ() -> None:
+    talk = Conversations((3.0, 3.0), (0.0, 0.0))
+    for lengths, deviation in (("U(400,600)/(100,300)", 200 / 12**0.5), ("D(500,200)", 0.0)):
+        plain, _ = Traffic(Lengths.parse(lengths), concurrency=8, conversations=talk).plain()
+        assert variety(plain.lengths) == (0.0, pytest.approx(deviation, rel=0.05, abs=1e-6))

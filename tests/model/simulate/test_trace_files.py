@@ -9,6 +9,7 @@ import pytest
 
 from model.simulate.blocks import NONE
 from model.simulate.trace_files import read_trace
+from model.tables.said import listening
 from perfdb.errors import FileError
 from runner.load.client import RequestRecord
 from runner.load.summary import write_records
@@ -148,3 +149,42 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -
     path.write_text(text)
     with pytest.raises(FileError, match=message):
         read_trace(path)
+
+
+def test_priorities_are_read_and_those_that_tell_none_have_0(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text("\n".join(map(json.dumps, [OURS | {"arrival_s": 7}, OURS | {"priority": -2}])))
+    trace = read_trace(path)
+    assert trace.priority is not None
+    assert trace.priority.tolist() == [-2, 0]
+    assert trace.requests().asked["priority"].tolist() == [-2, 0]
+    assert trace.first().requests().asked["priority"].tolist() == [-2]
+    path.write_text(json.dumps(OURS))
+    assert read_trace(path).priority is None
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"priority": 1.5}, "line 1: priority is 1.5; expected a whole number, the least served first"),
+        ({"priority": True}, "priority is True"),
+        ({"priority": 1 << 40}, "expected a whole number"),
+        ({"prefix_tokens": 64}, "line 1: prefix_tokens without prefix_id; expected the name of what these tokens are"),
+        ({"prefix_idd": "a"}, "line 1: unknown field 'prefix_idd'; expected prefix_id"),
+        ({"Input_Tokens": 5}, "unknown field 'Input_Tokens'; expected input_tokens"),
+        ({"prioritiy": 5}, "unknown field 'prioritiy'; expected priority"),
+    ],
+)
+def test_fields_that_are_nearly_right_are_refused(tmp_path: Path, more: dict[str, object], message: str) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text(json.dumps(OURS | more))
+    with pytest.raises(FileError, match=message):
+        read_trace(path)
+
+
+def test_fields_of_other_names_are_said_once(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text("\n".join([json.dumps(OURS | {"model": "x", "user": 3})] * 3))
+    with listening() as said:
+        assert len(read_trace(path)) == 3
+    assert said == {f"field {name!r} of the trace is not read" for name in ("model", "user")}

@@ -90,7 +90,7 @@ def test_the_cache_is_counted_in_whole_pages() -> None:
             "with pp_size 2: SGLang refuses to start; expected one of the two",
         ),
         ({"max_running_requests": 3, "pp_size": 4}, "3: fewer than the 4 micro-batches that a pipeline divides them"),
-        ({"schedule_conservativeness": -1}, "conservativeness: -1; expected a number of at least 0"),
+        ({"schedule_conservativeness": -1}, "schedule_conservativeness of sglang: -1; expected a number of at least 0"),
     ],
 )
 def test_what_is_not_simulated_is_refused(flags: dict[str, Scalar], message: str) -> None:

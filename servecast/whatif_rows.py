@@ -1,0 +1,61 @@
+"""The rows of a document of `whatif`: what they hold of a prediction, and in which order they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
+from math import isnan
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model.prediction import Estimate, GridPrediction
+from perfdb.facts.platforms import PlatformFacts
+from perfdb.records import Grid
+
+PRICE = "cost_per_mtok"
+_PLAIN = ("ttft_s", "tpot_s", "output_tps", "e2e_s", "itl_s", "request_tps", "total_tps")
+_WORTH = ("output_tps_per_gpu", "output_tps_per_user", PRICE)
+_PERCENTILES = ("ttft_s_p50", "ttft_s_p90", "ttft_s_p99", "tpot_s_p90", "tpot_s_p99", "e2e_s_p90")
+SHOWN = (*_PLAIN, *_WORTH, *_PERCENTILES)
+"""Metrics of a row, as far as they are predicted of it."""
+
+
+def shown_of(facts: PlatformFacts) -> tuple[str, ...]:
+    """What is predicted of servers on a platform: no price, no cost."""
+    return tuple(name for name in SHOWN if name != PRICE or facts.usd_per_hour)
+
+
+def rows_of_grid(answer: GridPrediction, grid: Grid | None, at: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+    """One object for each config `at` its place; columns are turned whole, for a grid may have 100,000 rows."""
+    names = [] if grid is None else list(grid.columns)
+    columns = [] if grid is None else [grid.columns[name][at].tolist() for name in names]
+    cells = zip(*columns, strict=True) if columns else repeat((), len(at))
+    parts: dict[str, Iterable[Any]] = {
+        "config": (dict(zip(names, row, strict=True)) for row in cells),
+        "feasible": answer.feasible[at].tolist(),
+        "reason": map(answer.reasons.get, at.tolist()),
+        **{name: intervals(answer.metrics[name], at) for name in answer.metrics},
+        "provenance": answer.provenance[at].tolist(),
+    }
+    if not np.isnan(answer.utilisation).all():
+        parts["utilisation"] = answer.utilisation[at].tolist()
+    return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
+
+
+def intervals(estimate: Estimate, at: npt.NDArray[np.int64]) -> list[dict[str, float] | None]:
+    """The estimates of the rows `at` their places, as objects; None where there is nothing to estimate."""
+    part = estimate.take(at)
+    ends = zip(part.mean.tolist(), part.lo.tolist(), part.hi.tolist(), strict=True)
+    return [None if isnan(mean) else {"mean": mean, "lo": lo, "hi": hi} for mean, lo, hi in ends]
+
+
+def best_rows(rows: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
+    """Rows of a document: all in order, or where there are more only so many, the best first."""
+    return list(rows) if len(rows) <= most else sorted(rows, key=rank_of)[:most]
+
+
+def rank_of(row: Mapping[str, Any]) -> tuple[bool, bool, float]:
+    """Rows that fit come before others, of these those that break no bound, of these those of the best throughput."""
+    return not row["feasible"], row.get("meets_slo") is False, -row["output_tps"]["mean"]

@@ -1,0 +1,71 @@
+"""Prefixes that a cache has no room for: what is left of their use, beside the event simulator."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from model.architecture import resolve_model
+from model.memory import memory
+from model.points import Points
+from model.prefix_cache import SharedPrefixes
+from model.question import Question, analyse
+from model.simulate.engine import engine_settings
+from model.simulate.run import simulate, summary
+from model.simulate.traffic import Prefixes, Traffic, reused_tokens, sampled
+from model.steps.config import step_costs
+from perfdb.facts.platforms import platform
+from perfdb.lengths import Lengths
+from perfdb.records import Grid, Target
+
+LLAMA = resolve_model("meta-llama/Llama-3.1-8B")
+PLACE = platform("h100_sxm")
+PREFIXES = Prefixes(1.0, 40, (1400.0, 1400.0))
+TRAFFIC = Traffic(Lengths.parse("D(2000,200)"), concurrency=100, prefixes=PREFIXES)
+
+
+def question(*tokens: int, prefixes: SharedPrefixes | None = PREFIXES.shared) -> Question:
+    target = Target(LLAMA.name, PLACE.name, "sglang", 1, "0.5.9")
+    grid = Grid.of([{"max_total_tokens": count} for count in tokens])
+    return Question(target, LLAMA, PLACE, TRAFFIC.plain()[0], grid, reused=reused_tokens(TRAFFIC), prefixes=prefixes)
+
+
+def resolved(*tokens: int) -> Points:
+    return analyse(question(*tokens)).points
+
+
+def test_the_less_room_the_fewer_prefixes_are_found_again() -> None:
+    found = resolved(10_000, 60_000, 100_000, 1_000_000)
+    assert (np.diff(found.reused) > 0).all()
+    assert found.reused[-1] == pytest.approx(reused_tokens(TRAFFIC), rel=0.01)
+    assert found.reused[0] < 0.3 * found.reused[-1]
+    assert found.shared is not None
+    assert (found.shared <= 40 * 1400).all()
+    assert (np.diff(memory(found).sequences) > 0).all()
+
+
+def test_one_prefix_is_held_by_all() -> None:
+    one = question(60_000, prefixes=SharedPrefixes((1.0,), 1400.0))
+    endless = question(60_000, prefixes=None)
+    for name in ("ttft_s", "output_tps"):
+        found, plain = (analyse(each).serving.metrics[name].item() for each in (one, endless))
+        assert found == pytest.approx(plain, rel=0.01)
+
+
+def test_popular_prefixes_stay_longer() -> None:
+    even, skewed = (
+        Prefixes(1.0, 40, (1400.0, 1400.0), skew).shared.bounded(analyse(question(60_000, prefixes=None)).points)
+        for skew in (0.0, 1.5)
+    )
+    assert skewed.reused.item() > even.reused.item()
+
+
+@pytest.mark.parametrize("tokens", [60_000, 100_000, 400_000])
+def test_a_cache_too_small_for_its_prefixes_comes_near_to_what_is_simulated(tokens: int) -> None:
+    found, trace = analyse(question(tokens)), sampled(TRAFFIC, 800)
+    tables = found.points.tables
+    assert tables is not None
+    settings = engine_settings(found.points, {"max_total_tokens": tokens}, trace)
+    told = summary(simulate(trace, settings, step_costs(found.points, tables)), 0.0, 0.0)
+    assert isinstance(told["output_tps"], float)
+    assert found.serving.metrics["output_tps"].item() == pytest.approx(told["output_tps"], rel=0.2)
