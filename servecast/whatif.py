@@ -40,6 +40,8 @@ Answered = tuple[npt.NDArray[np.int64], Question, GridPrediction]
 MOST_TOKENS = 1e9
 _AT_ONCE = 4096
 """Configs of several numbers of devices that are asked for at once: more take their memory in parts."""
+_PART = 1 << 17
+"""Configs that are predicted at once: each takes two kilobytes meanwhile."""
 MOST_LINES, MOST_ROWS = 50, 10_000
 """Configs that a person is shown, and that a document of a larger grid holds: a million rows are a gigabyte."""
 
@@ -165,12 +167,15 @@ def whatif(
     """
     started = time.process_time()
     grid, model = asked.grid(), surrogate(store)
+    names = tuple(dict.fromkeys([*shown_of(platform(asked.platform)), *(slo.name for slo in slos)]))
+    is_large = most is not None and len(grid) > _AT_ONCE
     with listening() as said:
-        answers = [
-            (places, question, _predicted(asked, question, model, slos))
-            for places, question in asked.questions(grid, model.scenarios)
-        ]
-    shown = _best(answers, slos, len(grid), most)
+        answers = list(_answers(asked, grid, model, _ranked_by(slos) if is_large else names))
+        shown = _best(answers, slos, len(grid), most)
+        best = int(_best(answers, slos, len(grid), 1)[0])
+        if is_large:
+            few = grid.take(shown)
+            answers = [(shown[at], question, answer) for at, question, answer in _answers(asked, few, model, names)]
     rows: dict[int, dict[str, Any]] = {}
     for places, question, answer in answers:
         at = np.flatnonzero(np.isin(places, shown)) if most is not None else np.arange(len(places))
@@ -180,7 +185,6 @@ def whatif(
         document["slo"] = [str(slo) for slo in slos]
     document["warnings"] = [*sorted(said), *unseen_parameters(asked.facts, asked.sets)]
     if explained:
-        best = int(_best(answers, slos, len(grid), 1)[0])
         [ttft_s] = [
             answer.metrics["ttft_s"].mean[places == best].item() for places, _, answer in answers if best in places
         ]
@@ -188,9 +192,22 @@ def whatif(
     return {**document, "cpu_s": time.process_time() - started}
 
 
-def _predicted(asked: WhatIf, question: Question, model: Surrogate, slos: tuple[Slo, ...]) -> GridPrediction:
+def _answers(asked: WhatIf, grid: Grid, model: Surrogate, names: Sequence[str]) -> Iterator[Answered]:
+    """Rows of a grid, the questions about them and their answers, of the metrics so named; of a large grid in parts."""
+    for places, whole in asked.questions(grid, model.scenarios):
+        for first in range(0, len(places), _PART):
+            part = np.arange(first, min(first + _PART, len(places)))
+            question = whole if len(part) == len(places) else replace(whole, grid=whole.grid.take(part))
+            yield places[part], question, _predicted(asked, question, model, names)
+
+
+def _ranked_by(slos: tuple[Slo, ...]) -> tuple[str, ...]:
+    """What the best configs of a large grid are chosen by: the other metrics are then predicted of these alone."""
+    return tuple(dict.fromkeys(["output_tps", *(slo.name for slo in slos)]))
+
+
+def _predicted(asked: WhatIf, question: Question, model: Surrogate, names: Sequence[str]) -> GridPrediction:
     """The answer for one server of each config, or for as many as there are devices for, which share the load."""
-    names = tuple(dict.fromkeys([*shown_of(question.platform), *(slo.name for slo in slos)]))
     if asked.devices is None:
         return model.predict(question, names)
     load, worth = asked.shared_out(question)
