@@ -268,6 +268,13 @@ class Experiment:
     is_on_predicted_frontier: bool = False
     is_on_actual_frontier: bool = False
 
+    def point_under(self, load: Workload) -> PointResult | None:
+        """What was measured under a load, if anything. A client fills in what a workload leaves open, so only the
+        concurrency or rate tells one point of a server from another."""
+        asked = (load.concurrency, load.request_rate)
+        found = (p for p in self.points if (p.workload.concurrency, p.workload.request_rate) == asked)
+        return next(found, None)
+
     @property
     def actual(self) -> dict[str, float]:
         """Metric -> value of the first operating point (mean where there is a distribution); empty without one."""

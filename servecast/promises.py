@@ -14,7 +14,6 @@ import numpy as np
 from model.prediction import Z90
 from model.scores import score
 from perfdb.errors import InputError, UnknownNameError
-from perfdb.metrics import Statistic
 from perfdb.records import Experiment, Interval, PointResult
 from perfdb.store import Store
 from servecast.output import print_table
@@ -81,13 +80,7 @@ def _operating_point(task: str) -> _Point:
     except ValidationError:
         return _first
     wanted = known.load.workloads()[known.at]
-    load = (wanted.concurrency, wanted.request_rate)
-
-    def point_of(experiment: Experiment) -> PointResult | None:
-        found = (p for p in experiment.points if (p.workload.concurrency, p.workload.request_rate) == load)
-        return next(found, None)
-
-    return point_of
+    return lambda experiment: experiment.point_under(wanted)
 
 
 def _first(experiment: Experiment) -> PointResult | None:
@@ -98,9 +91,9 @@ def _value(point: PointResult | None, name: str) -> float:
     """The measured value of a metric, or of a statistic of one ("e2e_s_p90"); NaN without one."""
     if point is None:
         return math.nan
-    metric, _, last = name.rpartition("_")
-    is_statistic = last in set(map(str, Statistic))
-    value = point.value(metric, Statistic(last)) if is_statistic else point.value(name)
+    from servecast.spec import split_statistic
+
+    value = point.value(*split_statistic(name))
     return math.nan if value is None else value
 
 

@@ -138,11 +138,7 @@ class Tuning:
 
     def point_of(self, experiment: Experiment) -> PointResult | None:
         """What an experiment measured at the task's operating point, if it did."""
-        wanted = self.task.load.workloads()[self.task.at]
-        # A client fills in what a workload leaves open, so only the load tells one point of a server from another.
-        load = (wanted.concurrency, wanted.request_rate)
-        found = (p for p in experiment.points if (p.workload.concurrency, p.workload.request_rate) == load)
-        return next(found, None)
+        return experiment.point_under(self.task.load.workloads()[self.task.at])
 
     def values(self, experiments: Sequence[Experiment], objectives: Sequence[Objective]) -> Floats:
         """Native values at the task's operating point, `t x k`; NaN where one failed or a value is missing."""

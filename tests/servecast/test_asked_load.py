@@ -11,20 +11,13 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from questions import POINT, WHATIF
+from questions import CHAT, POINT, WHATIF
 
 from perfdb.errors import InputError
 from perfdb.lengths import Lengths
 from perfdb.records import Arrival
 from servecast.asked_load import AskedLoad, asked_load, asked_traffic
 
-CHAT = {
-    "lengths": "U(20,200)/(10,60)",
-    "request_rate": 3,
-    "burstiness": 0.5,
-    "prefixes": {"share": 0.5, "tokens": 64},
-    "conversations": {"turns": [1, 4], "think_s": 5},
-}
 PLAIN: dict[str, Any] = {"mode": "agg", "warnings": [], "rows": [{"provenance": "roofline"}]}
 SAME = "D(512,64)"
 SERVED = ["--model", "meta-llama/Llama-3.1-8B", "--platform", "h100_sxm", "--engine", "vllm"]

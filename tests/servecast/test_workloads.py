@@ -13,6 +13,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from questions import CHAT
 
 from model.load import load_of
 from model.simulate.traffic import Conversations, Prefixes, Traffic, sampled
@@ -22,13 +23,6 @@ from servecast.fitting import fit_file
 from servecast.task_file import load_task
 from servecast.workloads import read_workload, workload_document, workload_under, write_workload
 
-CHAT = {
-    "lengths": "U(20,200)/(10,60)",
-    "request_rate": 3,
-    "burstiness": 0.5,
-    "prefixes": {"share": 0.5, "tokens": 64},
-    "conversations": {"turns": [1, 4], "think_s": 5},
-}
 ASK = ("--model", "meta-llama/Llama-3.1-8B", "--platform", "h100_sxm")
 
 

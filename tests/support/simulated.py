@@ -30,7 +30,8 @@ class Case:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
+def traffic(draw: st.DrawFn) -> tuple[Trace, np.random.Generator]:
+    """Requests at random, which may come in a closed loop or talk, and what else about them may be drawn from."""
     n = draw(st.integers(1, 40))
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
     prompt, output = rng.integers(1, 60, n), rng.integers(1, 60, n)
@@ -38,7 +39,14 @@ def cases(draw: st.DrawFn) -> Case:
     rate = draw(st.sampled_from([5.0, 50.0, 5000.0]))
     arrival = np.zeros(n) if cap else np.cumsum(rng.exponential(1 / rate, n))
     previous = np.where(rng.random(n) < draw(st.sampled_from([0.0, 0.5])), np.arange(n) - 1, NONE)
+    previous[0] = NONE
     turns = Turns(previous, rng.exponential(0.01, n)) if (previous != NONE).any() else None
+    return replace(unshared(arrival, prompt, output, cap), turns=turns), rng
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    trace, _ = draw(traffic())
     size = draw(st.sampled_from([1, 4, 16]))
     engine = EngineSettings(
         max_num_batched_tokens=draw(st.integers(60, 120)),
@@ -51,7 +59,7 @@ def cases(draw: st.DrawFn) -> Case:
         reserve_full_isl=draw(st.booleans()),
         async_scheduling=draw(st.booleans()),
     )
-    return Case(replace(unshared(arrival, prompt, output, cap), turns=turns), engine)
+    return Case(trace, engine)
 
 
 def same(left: Served, right: Served) -> None:

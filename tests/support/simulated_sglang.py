@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from hypothesis import strategies as st
-from simulated import costs
+from simulated import costs, traffic
 
-from model.simulate.blocks import NONE
 from model.simulate.log import Served
 from model.simulate.run import simulate
 from model.simulate.sglang.server import SglangSettings
-from model.simulate.trace import Trace, Turns
+from model.simulate.trace import Trace
 
 COSTS = costs(128, 80)
 PLAIN = SglangSettings(8, 2000, 1, 1000, chunked_prefill_size=64, overlaps=False)
@@ -29,16 +28,9 @@ class Case:
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    n = draw(st.integers(1, 40))
-    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
-    prompt, output = rng.integers(1, 60, n), rng.integers(1, 60, n)
-    cap = draw(st.sampled_from([0, 0, 1, 5]))
-    rate = draw(st.sampled_from([5.0, 50.0, 5000.0]))
-    arrival = np.zeros(n) if cap else np.cumsum(rng.exponential(1 / rate, n))
-    previous = np.where(rng.random(n) < draw(st.sampled_from([0.0, 0.5])), np.arange(n) - 1, NONE)
-    previous[0] = NONE
-    turns = Turns(previous, rng.exponential(0.01, n)) if (previous != NONE).any() else None
-    shared = np.where(rng.random(n) < 0.5, np.minimum(prompt, 30), 0)
+    plain, rng = draw(traffic())
+    n = len(plain)
+    shared = np.where(rng.random(n) < 0.5, np.minimum(plain.prompt, 30), 0)
     size = draw(st.sampled_from([1, 4]))
     engine = SglangSettings(
         max_num_seqs=draw(st.integers(1, 20)),
@@ -53,5 +45,5 @@ def cases(draw: st.DrawFn) -> Case:
         enable_mixed_chunk=draw(st.booleans()),
         overlaps=draw(st.booleans()),
     )
-    trace = Trace(arrival, prompt, output, shared, np.arange(n), rng.integers(0, 3, n), cap=cap, turns=turns)
+    trace = replace(plain, shared=shared, first_chunk=np.arange(n), chunks=rng.integers(0, 3, n))
     return Case(trace, engine)
