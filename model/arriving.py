@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from model.cycle import Cycle, cycle
-from model.full_cache import Admitted, most_begun
+from model.full_cache import RESERVES, Admitted
 from model.load import VARIATION
 from model.parting import OneGroup, apart, at
 from model.pipeline import passing
@@ -68,15 +68,15 @@ def arriving(points: Points, slots: Floats, full: Admitted) -> Arriving:
 
     Throughput is evaluated at a few concurrencies up to the slots.
     """
-    top = np.maximum(np.floor(np.minimum(slots, 4096.0)), 1.0)
+    top, keeps = np.maximum(np.floor(np.minimum(slots, 4096.0)), 1.0), points.engine.name == RESERVES
     levels = np.stack([top**share for share in np.linspace(0.0, 1.0, _LEVELS)])
     think, wanted = think_s(points), points.load.amount / points.dp
     groups = _groups(points, levels, wanted)
     crowd = _crowd(points, levels[_LEVELS // 2], wanted, groups)
     turn = _turns(points, levels, crowd, groups)
-    most, capacity = (
-        np.max(levels / (seconds + think), axis=0) for seconds in (turn.seconds, _full_s(turn, full, groups))
-    )
+    served, kept_up = (levels / (seconds + think) for seconds in (turn.seconds, _full_s(turn, full, groups)))
+    # where room is kept for answers, fewer run the more come
+    most, capacity = served.max(axis=0), at(levels, kept_up, full.active) if keeps else kept_up.max(axis=0)
     crowded = wanted >= MOST_LOAD * capacity
     held = np.where(crowded, MOST_LOAD * most, wanted)
     added = _added_s(points, turn, held, groups)
@@ -85,16 +85,19 @@ def arriving(points: Points, slots: Floats, full: Admitted) -> Arriving:
     mean, waiting = in_flight.taking(_ROW_S * len(points))(
         np.ascontiguousarray(levels.T), np.ascontiguousarray(rates.T), chained
     )
+    running = np.minimum(mean - waiting, np.where(crowded & keeps, full.active, np.inf))
     # below the throughput of a single request in flight there is mostly none
-    active = np.maximum(mean - waiting + chained * np.maximum(-at(levels, added, mean - waiting), 0.0), 1.0)
-    begun, slot_s = _waiting(points, full, capacity, mean, waiting)
-    answer_s = (mean - waiting) / chained * np.where(crowded, most / capacity, 1.0) - think
+    active = np.maximum(running + chained * np.maximum(-at(levels, added, running), 0.0), 1.0)
+    begun, slot_s = _waiting(points, full, capacity, running, waiting)
+    answer_s = running / chained * np.where(crowded, most / capacity, 1.0) - think
     return Arriving(active, capacity, slot_s, answer_s, begun, crowd, groups)
 
 
-def _waiting(points: Points, full: Admitted, capacity: Floats, mean: Floats, waiting: Floats) -> tuple[Floats, Floats]:
-    """Of requests that wait those that have begun, and seconds that one waits to begin, both `n`: of `mean` in flight
-    so many are `waiting`, or of a run whose rate is beyond the capacity as many as it has left behind.
+def _waiting(
+    points: Points, full: Admitted, capacity: Floats, running: Floats, waiting: Floats
+) -> tuple[Floats, Floats]:
+    """Of requests that wait those that have begun, and seconds that one waits to begin, both `n`: beside those
+    `running` so many are `waiting`, or of a run whose rate is beyond the capacity as many as it has left behind.
 
     Where a share g of n requests is too many, the i-th finds g·i before it, but for those who found a slot when nobody
     was there: they end after a whole service, and who holds a slot later after what is left of one, so that of A
@@ -104,8 +107,8 @@ def _waiting(points: Points, full: Admitted, capacity: Floats, mean: Floats, wai
     # those who take about as long wait half as long for a slot, too, as if their times were exponential
     spread = (1.0 + VARIATION**2 * (1.0 - load.alike)) / 2.0
     many = _requests(points) * np.maximum(1.0 - capacity / wanted, 0.0)
-    backlog = np.maximum(many - spread * (mean - waiting), 0.0) ** 2 / np.maximum(2.0 * many, 1e-9)
-    begun = np.minimum(full.begun, most_begun(points, np.maximum(waiting, backlog)))
+    backlog = np.maximum(many - spread * running, 0.0) ** 2 / np.maximum(2.0 * many, 1e-9)
+    begun = np.minimum(full.begun, full.begun_share * np.maximum(waiting, backlog))
     new = 1.0 - begun / np.maximum(np.maximum(waiting, backlog), 1e-9)
     return begun, np.maximum(waiting * spread, backlog) / np.minimum(wanted, capacity) * new
 

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from model.convoy import ahead, burst_share, in_step
-from model.joint import joint_s
+from model.joint import in_step_s, joint_s
 from model.load import VARIATION
 from model.ops import StepLoad
 from model.pipeline import groups, held_up, through_s
@@ -91,9 +91,9 @@ def cycle(
     steps = alone + ahead(points, group, burst, alike, pack.prompts)
     mixed, decode = _loads(points, group, pack)
     often = mixed_steps / np.maximum(alone + mixed_steps if points.prefills_apart else steps, mixed_steps)
-    spent = steps_s(points, (mixed, decode))
+    spent = in_step_s(points, (mixed, decode), steps_s(points, (mixed, decode)))
     most = np.maximum(_fitting(points, room), 1.0)
-    mixed_s, decode_s = joint_s(points, (mixed, decode), (spent[0], spent[1]), often, pack.prompts, most, alike)
+    mixed_s, decode_s = joint_s(points, (mixed, decode), spent, often, pack.prompts, most, alike)
     longer = np.maximum(mixed_s - (0.0 if points.prefills_apart else decode_s), 0.0)
     each = longer * pack.each / pack.prompts
     held = held_up(points, together, alike, mixed_steps, steps, np.maximum(points.computed / room, 1.0))
@@ -138,7 +138,7 @@ def _loads(points: Points, group: Floats, pack: _Packing) -> tuple[StepLoad, Ste
 
 def _burst_s(points: Points, active: Floats, pack: _Packing, spent: Sequence[Floats]) -> Floats:
     """Seconds to the first token, `n`, where all come at once: in steps full of prompts, each of which adds to what the
-    others take; both kinds of steps take the seconds `spent` where all ranks do the same."""
+    others take; both kinds of steps take the seconds `spent` where all ranks with requests do the same."""
     beside_s = np.zeros(len(points)) if points.prefills_apart else np.minimum(spent[0], spent[1])
     each_s = (spent[0] - beside_s) * pack.each / pack.prompts
     # where prompts have steps of their own, who is in step comes so each time: as many as end together

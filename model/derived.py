@@ -107,7 +107,7 @@ def derive(basis: Mapping[str, Estimate], points: Points, metrics: Sequence[str]
             own = basis[source]
             found[metric] = own.times(factor) if power > 0 else Estimate(factor - own.log_mean, own.log_sd)
         elif can_predict(metric) and metric not in PREDICTED:
-            found[metric] = _percentile(basis, *_split(metric))
+            found[metric] = percentile(basis, metric)
         elif metric == "cost_per_mtok":
             raise InputError.at("objective cost_per_mtok", f"platform {points.platform.name!r} has no price", "a price")
         else:
@@ -115,10 +115,13 @@ def derive(basis: Mapping[str, Estimate], points: Points, metrics: Sequence[str]
     return found
 
 
-def followed(answers: Mapping[str, tuple[Estimate, Bools]], points: Points) -> dict[str, Estimate]:
+def followed(
+    answers: Mapping[str, tuple[Estimate, Bools]], points: Points, taught: frozenset[str] = frozenset()
+) -> dict[str, Estimate]:
     """Estimates of the basis, each with the rows in which it was measured itself; in these rows what was not measured
     follows from what was: of the time to the first token, per further one, and of the whole request the third from two,
-    by Little's law the throughput of a closed loop, and other statistics in proportion."""
+    by Little's law the throughput of a closed loop, and other statistics in proportion. So it does in all rows of the
+    whole request, where other configs or loads `taught` the two times and nothing of it."""
     basis = {name: estimate for name, (estimate, _) in answers.items()}
     own, load = {name: known for name, (_, known) in answers.items()}, points.load
     plain = (load.osl > 1.0) & ~load.is_batch
@@ -129,13 +132,16 @@ def followed(answers: Mapping[str, tuple[Estimate, Bools]], points: Points) -> d
     known = own["tpot_s"] | rest
     basis["itl_s"] = _put(basis["itl_s"], known & ~own["itl_s"], basis["tpot_s"])
     decoding = Estimate(basis["tpot_s"].log_mean + gaps, basis["tpot_s"].log_sd)
-    summed = plain & own["ttft_s"] & own["tpot_s"] & ~own["e2e_s"]
+    both = own["ttft_s"] & own["tpot_s"]
+    is_taught = taught >= {"ttft_s", "tpot_s"} and "e2e_s" not in taught
+    summed = plain & (both | is_taught) & ~own["e2e_s"]
     basis["e2e_s"] = e2e = _put(before, summed, sum_of(basis["ttft_s"], decoding))
     whole, p90 = summed | own["e2e_s"], basis["e2e_s_p90"]
     apart = p90.log_mean - before.log_mean
     later = Estimate(e2e.log_mean + apart, np.hypot(e2e.log_sd, apart / 2))
     basis["e2e_s_p90"] = _put(p90, whole & ~own["e2e_s_p90"], later)
     is_loop = whole & plain & ~load.is_open & ~own["output_tps"] & ~(load.requests < _WAVES * load.amount)
+    is_loop &= both | own["e2e_s"] | ("output_tps" not in taught)
     rate = Estimate(np.log(load.amount * load.osl) - e2e.log_mean, e2e.log_sd)
     return {**basis, "output_tps": _put(basis["output_tps"], is_loop, rate)}
 
@@ -175,8 +181,10 @@ def _split(name: str) -> tuple[str, str]:
     return metric, statistic
 
 
-def _percentile(basis: Mapping[str, Estimate], metric: str, statistic: str) -> Estimate:
-    """A log-normal over requests around the mean of the run; half of the shift is added to the uncertainty."""
+def percentile(basis: Mapping[str, Estimate], name: str) -> Estimate:
+    """A latency's statistic: of a log-normal over requests around the mean of the run; half of the shift is added to
+    the uncertainty. See `can_predict`."""
+    metric, statistic = _split(name)
     normal, spread = _NORMAL[statistic], _SPREAD[metric]
     if normal is None:
         return basis[metric]

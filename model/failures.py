@@ -5,7 +5,8 @@ At the very load they are not feasible, unless another run served it; beyond it,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -16,7 +17,7 @@ from model.feasibility import as_served, feasibility
 from model.history import column, grid_of, size, unreadable
 from model.knobs import ROLES
 from model.points import Points
-from model.prediction import Bools
+from model.prediction import Bools, Floats
 from model.question import Analysis, Question
 from model.scenario import FAILED, ScenarioIndex
 from model.tables.said import say
@@ -28,35 +29,69 @@ _AGAIN = frozenset({Outcome.OOM, Outcome.LAUNCH_FAILED})
 """What happens again when the same is tried; a crash may not."""
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A run that failed at an `amount` of load (see `model.load.Load`): the `rows` of a question that are of the same
+    config, how it ended (`outcome`), and `words` that say so."""
+
+    rows: Ints
+    amount: float
+    outcome: str
+    words: str
+
+    def tell(self, amounts: Floats) -> Ints:
+        """Which of the loads of servers of this config, of `amounts`, fail again, as places in them; says
+        (`model.tables.said`) what failed at a lower load, or may not fail again."""
+        here = np.flatnonzero(amounts == self.amount)
+        if len(here) and self.outcome not in _AGAIN:
+            say([f"a config of these {self.words}"])
+        if self.outcome == Outcome.OOM and (amounts > self.amount).any():
+            say([f"at a load of {self.amount:g}, less than is asked for, a config of these {self.words}"])
+        return here if self.outcome in _AGAIN else here[:0]
+
+
 def as_ran(
     index: ScenarioIndex, question: Question, found: Analysis, is_measured: Bools
 ) -> tuple[Bools, Mapping[int, str]]:
     """`model.feasibility.feasibility`, corrected by what was measured (`is_measured`, `n`) and by what failed; says
-    (`model.tables.said`) what failed at a lower load, or may not fail again."""
+    what `Failure.tell` does."""
     feasible, reasons = as_served(is_measured, *feasibility(found.points, found.memory))
+    feasible, reasons = feasible.copy(), dict(reasons)
+    for failure in failures(index, question, found.points):
+        rows = failure.rows[~is_measured[failure.rows]]
+        again = rows[failure.tell(found.points.load.amount[rows])]
+        feasible[again] = False
+        reasons |= dict.fromkeys(again.tolist(), failure.words)
+    return feasible, reasons
+
+
+def failures(index: ScenarioIndex, question: Question, points: Points) -> Iterator[Failure]:
+    """What failed in the question's scenario, whose grid means `points` to the model."""
     rows = _same_version(index, question)
     if not len(rows):
-        return feasible, reasons
+        return
     configs = column(index.history, "config", size(index.history))[rows]
     load = index.load.take(rows)
     readable = np.delete(np.arange(len(rows)), list(unreadable(question.resolve, configs, load)))
-    grid, reasons = grid_of(configs[readable]), dict(reasons)
+    grid = grid_of(configs[readable])
     failed = question.resolve(grid, load.take(readable))
-    feasible = feasible.copy()
     for place, row in enumerate(rows[readable].tolist()):
-        same = _same_config(found.points, question.grid, failed, grid, place)
-        same = same[~is_measured[same]]
-        amount, outcome = failed.load.amount[place], str(index.history["outcome"][row])
+        outcome = str(index.history["outcome"][row])
         words = f"failed when it ran: {FAILED[outcome]} ({_where(index, row)})"
-        here = same[found.points.load.amount[same] == amount]
-        if outcome in _AGAIN:
-            feasible[here] = False
-            reasons |= dict.fromkeys(here.tolist(), words)
-        elif len(here):
-            say([f"a config of these {words}"])
-        if outcome == Outcome.OOM and (found.points.load.amount[same] > amount).any():
-            say([f"at a load of {amount:g}, less than is asked for, a config of these {words}"])
-    return feasible, reasons
+        same = _same_config(points, question.grid, failed, grid, place)
+        yield Failure(same, float(failed.load.amount[place]), outcome, words)
+
+
+def served(index: ScenarioIndex, question: Question, points: Points) -> frozenset[tuple[int, float]]:
+    """Rows of a question, whose grid means `points` to the model, that other runs served, each with the amount."""
+    rows = index.rows(question)
+    if rows is None:
+        return frozenset()
+    ran, found = question.resolve(rows.grid, rows.load), set[tuple[int, float]]()
+    for place, amount in enumerate(rows.load.amount.tolist()):
+        same = _same_config(points, question.grid, ran, rows.grid, place)
+        found |= {(row, amount) for row in same.tolist()}
+    return frozenset(found)
 
 
 def _same_version(index: ScenarioIndex, question: Question) -> Ints:
@@ -67,14 +102,14 @@ def _same_version(index: ScenarioIndex, question: Question) -> Ints:
     return rows[[asked is None or version in {None, "", asked} for version in versions.tolist()]]
 
 
-def _same_config(points: Points, grid: Grid, failed: Points, ran: Grid, place: int) -> Ints:
-    """Rows of `points` whose config means to the model what the one at a `place` of `failed` does, and says the same
+def _same_config(points: Points, grid: Grid, others: Points, ran: Grid, place: int) -> Ints:
+    """Rows of `points` whose config means to the model what the one at a `place` of `others` does, and says the same
     of what the model does not see."""
-    rows = np.flatnonzero(points.tp == failed.tp[place])
+    rows = np.flatnonzero(points.tp == others.tp[place])
     for name in points.__dataclass_fields__:
         values = getattr(points, name)
         if isinstance(values, np.ndarray) and not name.endswith("_row"):
-            rows = rows[values[rows] == getattr(failed, name)[place]]
+            rows = rows[values[rows] == getattr(others, name)[place]]
     wanted = _unseen(points, ran, place)
     return rows[[_unseen(points, grid, row) == wanted for row in rows.tolist()]]
 

@@ -81,6 +81,7 @@ _FIELDS: Mapping[str, str] = {
     "block_configs": "layers of differing shapes (Nemotron-NAS)",
     "global_head_dim": "heads of differing width (Gemma 4)",
     "swa_head_dim": "heads of differing number and width (MiMo-V2)",
+    "num_swa_attention_heads": "heads of differing number (Baichuan-M1)",
     "cross_attention_layers": "cross-attention to images",
     "is_encoder_decoder": "an encoder and attention across to it",
     "add_cross_attention": "attention across to an encoder",
@@ -118,6 +119,8 @@ def _by_family(config: Config) -> str | None:
 
 def _by_field(config: Config) -> str | None:
     found = next((about for name, about in _FIELDS.items() if config.get(name)), None)
+    if config.get("word_embed_proj_dim") not in (None, config.get("hidden_size")):
+        return "embeddings narrower than the layers (word_embed_proj_dim)"
     return found or _by_layer(config)
 
 
@@ -126,5 +129,10 @@ def _by_layer(config: Config) -> str | None:
     types, kinds = config.get("attn_type_list"), config.get("layer_types")
     if isinstance(types, list) and any(kind != 1 for kind in types):
         return "lightning attention (attn_type_list)"
-    strange = sorted({str(kind) for kind in kinds} - _KINDS) if isinstance(kinds, list) else []
+    if types is None and kinds is None and _key(str(config.get("model_type") or "")) == "minimax":
+        return "lightning attention in every other layer, unless attn_type_list or layer_types says that there is none"
+    found = {str(kind) for kind in kinds} if isinstance(kinds, list) else set()
+    if found >= {"chunked_attention", "sliding_attention"}:
+        return "chunked attention beside a sliding window (layer_types)"
+    strange = sorted(found - _KINDS)
     return f"layers of kind {', '.join(map(repr, strange))} (layer_types)" if strange else None

@@ -3,7 +3,7 @@ budget that is too small."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def feasibility(points: Points, found: Memory) -> tuple[Bools, Mapping[int, str]
     checks = (
         *_refusals(points),
         (longest(points) < points.load.isl + points.load.osl, _says_too_long),
-        (~found.feasible, _says_memory),
+        (~found.feasible, says_memory),
     )
     say(_must_be_told(points, found))
     feasible = np.ones(len(points), bool)
@@ -40,7 +40,7 @@ def as_served(is_measured: Bools, feasible: Bools, reasons: Mapping[int, str]) -
 def why_not_started(points: Points, found: Memory, row: int) -> str | None:
     """Why no server starts with the config of one row; None where one does, which may yet have no room for a load."""
     say(_must_be_told(points, found))
-    checks = (*_refusals(points), (~found.feasible & (points.max_model_len > 0), _says_memory))
+    checks = (*_refusals(points), (~found.feasible & (points.max_model_len > 0), says_memory))
     return next((says(points, found, row) for wrong, says in checks if wrong[row]), None)
 
 
@@ -192,11 +192,22 @@ def _says_too_long(points: Points, _found: Memory, row: int) -> str:
     return f"a request has {need:.0f} tokens, {says_longest(points, row)}"
 
 
-def _says_memory(points: Points, found: Memory, row: int) -> str:
+def says_memory(points: Points, found: Memory, row: int) -> str:
+    """What a row's config needs of one device's memory and what there is; of a KV cache that was told, how little it
+    holds."""
+    if points.kv_blocks[row] > 0:
+        needed, size = found.kv_needed[row] / found.kv_per_token[row], points.block_size[row]
+        blocks = f"the KV cache of {found.blocks[row]:.0f} blocks of {size:.0f}"
+        return f"one sequence has up to {needed:.0f} tokens, {blocks} holds {found.blocks[row] * size:.0f}"
     device = "host" if points.platform.kind == "cpu" else "device"
     parts = (found.weights[row], found.kv_needed[row], found.overhead[row])
-    weights, kv, other = (part / GIB for part in parts)
-    return (
-        f"needs {sum(parts) / GIB:.1f} GiB per {device} (weights {weights:.1f}, KV cache {kv:.1f}, "
-        f"other {other:.1f}), {found.available[row] / GIB:.1f} GiB are available"
-    )
+    weights, kv, other = (f"{part / GIB:.1f}" for part in parts)
+    sizes = (sum(parts) / GIB, found.available[row] / GIB)
+    need, there = next((told for told in _rounded(*sizes) if told[0] != told[1]), sizes)
+    what = f"needs {need} GiB per {device} (weights {weights}, KV cache {kv}, other {other})"
+    return f"{what}, {there} GiB are available"
+
+
+def _rounded(one: float, other: float) -> Iterator[tuple[str, str]]:
+    """Both to one decimal, then to more."""
+    return ((f"{one:.{digits}f}", f"{other:.{digits}f}") for digits in range(1, 7))

@@ -38,12 +38,13 @@ _LEVELS = 3
 
 @dataclass(frozen=True)
 class FittedOverheads:
-    """Overheads, and how many runs of how many groups (model × platform × number format) they are fitted to; `own` runs
-    are of the same version on the same platform."""
+    """Overheads, and how many runs of how many groups (model × platform × number format) they are fitted to; `here`
+    are those on the same platform that count for most, and `own` these where they are of the same version, too."""
 
     overheads: Overheads
     runs: int
     groups: int
+    here: int
     own: int
 
 
@@ -91,8 +92,10 @@ def fitted_overheads(
     waits = _left(taught, "ttft_s", one[:, None], request, _TTFT_ERROR)
     (request_s,) = _narrowed(waits, levels, request, request * _REQUEST_SD)
     found = replace(prior, step_s=step_s, sequence_s=sequence_s, request_s=request_s)
-    own = int(levels[-1].sum()) if len(levels) == _LEVELS else 0
-    return FittedOverheads(found, int(levels[0].sum()), len(np.unique(taught.group[levels[0]])), own)
+    is_here = np.array([place == on for _, place, _, _ in taught.groups], bool)[taught.group]
+    here = int((levels[-1] & is_here).sum())
+    groups = len(np.unique(taught.group[levels[0]]))
+    return FittedOverheads(found, int(levels[0].sum()), groups, here, here if len(levels) == _LEVELS else 0)
 
 
 def _levels(history: Columns, taught: Training, engine: str, version: str | None, on: str) -> list[Bools]:

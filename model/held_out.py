@@ -27,7 +27,7 @@ from model.tables.shelf import NO_TABLES, Shelf
 from perfdb.errors import UnknownNameError
 from perfdb.facts.models import canonical_model
 from perfdb.facts.platforms import platform
-from perfdb.records import Arrival, Grid, Target, Workload
+from perfdb.records import Arrival, Target, Workload
 
 Ints = npt.NDArray[np.int64]
 
@@ -202,8 +202,8 @@ def _question(points: MeasuredPoints, places: Ints, load: Load) -> Question:
     devices = np.nan_to_num(numbers(points.columns, "devices", len(points)), nan=1.0)[row]
     arrival, amount = ARRIVALS[load.arrival[row]], float(load.amount[row])
     workload = Workload(
-        isl=float(load.isl[row]),
-        osl=float(load.osl[row]),
+        isl=float(numbers(points.columns, "isl", len(points))[row]),
+        osl=float(numbers(points.columns, "osl", len(points))[row]),
         arrival=arrival,
         concurrency=int(amount) if arrival is Arrival.CLOSED else None,
         request_rate=amount if arrival in {Arrival.POISSON, Arrival.CONSTANT} else None,
@@ -212,8 +212,4 @@ def _question(points: MeasuredPoints, places: Ints, load: Load) -> Question:
     )
     target = Target(str(model), platform(place).name, engine_facts(served_by).name, int(devices), version)
     grid = grid_of(column(points.columns, "config", len(points))[places])
-    if not grid.columns:
-        # a grid needs a column to have rows: the engine's first parameter is left to the engine
-        first = next(iter(engine_facts(served_by).parameters), "default")
-        grid = Grid({first: np.full(len(places), None, object)})
     return Question(target, resolve_model(str(model)), platform(place), workload, grid)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from model.families import refuse_undescribed
+from model.llama4 import plain_fields
 from model.parts import ATTENTION, DENSE_MLP, EXPERTS, LINEAR_ATTENTION, SHARED_EXPERTS
 from model.positions import max_positions
 from model.quantised import weight_formats
@@ -46,11 +47,13 @@ def architecture_fields(config: Config, where: str) -> dict[str, Any]:
     Raises:
         ModelError: a field is missing, or is not of the kind it must be.
     """
-    text = {**config, **config["text_config"]} if isinstance(config.get("text_config"), Mapping) else dict(config)
+    nested = config.get("text_config")
+    text: Config = {**config, **nested} if isinstance(nested, Mapping) else config
     refuse_undescribed({**text, "outer_model_type": config.get("model_type")}, where)
     hidden, layers = _need(text, _HIDDEN, where), _need(text, _LAYERS, where)
     if layers > _MOST_LAYERS:
         raise ModelError.at(where, f"{layers:g} layers", f"at most {_MOST_LAYERS:,}")
+    text = plain_fields(text, layers, where)
     heads = _need(text, _HEADS, where)
     family = str(text.get("model_type", ""))
     gated = family not in _TWO_MATRICES
@@ -185,12 +188,19 @@ def _indexer(config: Config, layers: int, where: str) -> dict[str, int]:
 
 
 def _layer_kinds(config: Config, layers: int, where: str) -> dict[str, int]:
-    """Which layers slide a window, and which keep a state of fixed size instead of a KV cache."""
+    """Which layers slide a window, and which keep a state of fixed size instead of a KV cache.
+
+    Layers that attend to the tokens of their own chunk are read as if it were a window: up to its length they do the
+    same, on longer sequences they see half as much on average.
+    """
     kinds = _kinds(config)
-    window = _integer(config.get("sliding_window"), "sliding_window", where) or 0
-    if config.get("use_sliding_window") is False:
+    is_chunked = "chunked_attention" in kinds
+    name = "attention_chunk_size" if is_chunked else "sliding_window"
+    window = _integer(config.get(name), name, where) or 0
+    if config.get("use_sliding_window") is False and not is_chunked:
         window = 0
-    sliding = kinds.count("sliding_attention") if kinds else layers - _full_layers(config, layers, where)
+    local = "chunked_attention" if is_chunked else "sliding_attention"
+    sliding = kinds.count(local) if kinds else layers - _full_layers(config, layers, where)
     linear = len(_linear_layers(config, layers, where))
     found = {"sliding_window": window, "sliding_layers": sliding if window else 0}
     return found | (_linear(config, linear, where) if linear else {})

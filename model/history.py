@@ -20,7 +20,7 @@ from model.architecture import Architecture, resolve_model
 from model.derived import mean_over_median
 from model.descriptors import describe, version_number
 from model.knobs import points_of
-from model.load import ARRIVALS, Load, variety
+from model.load import ARRIVALS, Load, at_most_sent, means_drawn, variety
 from model.memory import memory
 from model.points import Points
 from model.prediction import Floats
@@ -108,11 +108,14 @@ def loads(history: Columns) -> tuple[Load, npt.NDArray[np.bool_]]:
     isl, osl = numbers(history, "isl", n), numbers(history, "osl", n)
     valid = (codes >= 0) & (isl > 0) & (osl > 0) & (amount > 0)
     requests = numbers(history, "requests", n)
-    lengths = column(history, "lengths", n)
-    alike, deviation = np.array([variety(None if text is None else str(text)) for text in lengths]).reshape(-1, 2).T
+    lengths = [None if text is None else str(text) for text in column(history, "lengths", n)]
+    alike, deviation = np.array([variety(text) for text in lengths]).reshape(-1, 2).T
+    isl, osl = np.array(list(map(means_drawn, lengths, isl.tolist(), osl.tolist()))).reshape(-1, 2).T
     safe = [np.where(valid, values, 1.0) for values in (isl, osl, amount)]
     known = np.where(np.isfinite(requests) & (requests > 0), requests, np.inf)
-    return Load(safe[0], safe[1], np.where(valid, codes, 0), safe[2], known, alike, deviation), valid
+    arrival = np.where(valid, codes, 0)
+    amount = at_most_sent(arrival, safe[2], known)
+    return Load(safe[0], safe[1], arrival, amount, known, alike, deviation), valid
 
 
 def measured(history: Columns, name: str, rows: Ints) -> Floats:

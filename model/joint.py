@@ -9,6 +9,7 @@ e·(m(A) − (1 − q)·m(A − 1))/q. Ranks that are in step have their prompts
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,24 @@ _ALWAYS = 1.0 - 1e-6
 _AT_ONCE = 1e-6
 _TAIL = 6.0
 """Standard deviations of a Poisson distribution, beyond which nothing of it counts."""
+_PARTS = 256
+"""Parts that a Poisson distribution is taken in at most: up to a mean of some 400 each is one number."""
+
+
+def in_step_s(points: Points, loads: tuple[StepLoad, StepLoad], seconds: Sequence[Floats]) -> tuple[Floats, Floats]:
+    """Seconds of both kinds of steps, `n`, where every rank that has requests does what `loads` say, by the `seconds`
+    where all ranks do."""
+    from model.steps.experts import experts_s
+
+    told, rows = (seconds[0], seconds[1]), np.flatnonzero(_at_work(points) < points.attention_dp)
+    if points.tables is None or not len(rows):
+        return told
+    part = points.take(rows)
+    for load, spent in zip(loads, told, strict=True):
+        every = load.tokens[rows]
+        all_s, some_s = (experts_s(part, points.tables, tokens) for tokens in (every, _on_average(part, every)))
+        spent[rows] += some_s - all_s
+    return told
 
 
 def joint_s(
@@ -34,7 +53,7 @@ def joint_s(
     Args:
         points: what they are of.
         loads: of both kinds of steps.
-        seconds: of both if all ranks do the same.
+        seconds: of both if all ranks that have requests do the same (see `in_step_s`).
         often: q, the share of steps with prompts.
         prompts: of such a step.
         most: c, prompts that fit.
@@ -68,7 +87,7 @@ def between_ranks(
     return Prompting(*(np.where(apart, *pair) for pair in zip(alone, found, strict=True)))
 
 
-class _Met(NamedTuple):
+class Met(NamedTuple):
     """Of steps of all ranks: the mean of the largest K, the same in steps in which a given rank has none, and the share
     of these in which nobody has any."""
 
@@ -84,14 +103,16 @@ def _joint(
 
     ranks, tables, is_open = points.attention_dp, points.tables, points.load.is_open
     assert tables is not None
-    at_work = np.where(is_open, ranks, np.minimum(ranks, points.load.amount))
+    at_work = _at_work(points)
     share = np.minimum(often, _ALWAYS)
     alone, by_chance = _by_chance(share, prompts, most, at_work)
-    in_turn = _in_turn(share * prompts, most, at_work)
-    met = _Met(*(np.where(is_open, *pair) for pair in zip(in_turn, by_chance, strict=True)))
-    own = [spent - experts_s(points, tables, brought) for spent, brought in zip(seconds, tokens, strict=True)]
+    in_turn = met_in_turn(share * prompts, most, at_work)
+    met = Met(*(np.where(is_open, *pair) for pair in zip(in_turn, by_chance, strict=True)))
+    own = [
+        spent - experts_s(points, tables, _on_average(points, brought))
+        for spent, brought in zip(seconds, tokens, strict=True)
+    ]
     each = np.maximum(own[0] - own[1], 0.0) * share / alone * _longest(points, share, at_work)
-    # a rank without requests computes a token of nobody
     idle, more = ranks - at_work, share * (at_work - 1.0) * (tokens[0] - tokens[1])
     mixed, beside, decode = (
         experts_s(points, tables, (brought + (at_work - 1.0) * tokens[1] + prompts_of + idle) / ranks)
@@ -105,36 +126,78 @@ def _joint(
     )
 
 
-def _by_chance(share: Floats, prompts: Floats, most: Floats, ranks: Floats) -> tuple[Floats, _Met]:
+def _at_work(points: Points) -> Floats:
+    """Ranks that have requests of their own, `n`."""
+    ranks, load = points.attention_dp, points.load
+    return np.where(load.is_open, ranks, np.minimum(ranks, load.amount))
+
+
+def _on_average(points: Points, tokens: Floats) -> Floats:
+    """Tokens that a rank brings, `n`, if each that has requests brings so many: the others compute one of nobody."""
+    share = _at_work(points) / points.attention_dp
+    return np.asarray(share * tokens + (1.0 - share))
+
+
+def _by_chance(share: Floats, prompts: Floats, most: Floats, ranks: Floats) -> tuple[Floats, Met]:
     """The mean K of one rank, and what all meet where each has its own requests."""
     mean = np.maximum(-np.log1p(-share), share * prompts)
-    alone, others, of_all = (_largest(mean, most, count) for count in (np.ones_like(ranks), ranks - 1.0, ranks))
-    return alone, _Met(of_all, others, (1.0 - share) ** (ranks - 1.0))
+    alone, others, of_all = (largest(mean, most, count) for count in (np.ones_like(ranks), ranks - 1.0, ranks))
+    return alone, Met(of_all, others, (1.0 - share) ** (ranks - 1.0))
 
 
-def _largest(mean: Floats, most: Floats, count: Floats) -> Floats:
+def largest(mean: Floats, most: Floats, count: Floats) -> Floats:
     """Mean of the largest of `count` numbers that are min(Poisson(mean), most), `n`: the sum of 1 − F(k)ⁿ."""
-    chance = np.exp(-mean)
-    below, found = chance.copy(), np.zeros_like(mean)
-    last = np.minimum(most, mean + _TAIL * np.sqrt(mean) + _TAIL).max()
-    for k in range(int(np.ceil(last))):
-        found += np.clip(most - k, 0.0, 1.0) * (1.0 - below**count)
-        chance = chance * mean / (k + 1.0)
-        below = np.minimum(below + chance, 1.0)
+    found = np.zeros_like(mean)
+    for first, width, below, chance in _parts(mean):
+        # the mean of F over a part, and F(k) itself where that is one number
+        reached = below + chance * (width + 1.0) / (2.0 * np.maximum(width, 1.0))
+        found += np.clip(most - first, 0.0, width) * (1.0 - reached**count)
     return found
 
 
-def _in_turn(mean: Floats, most: Floats, ranks: Floats) -> _Met:
-    """What all meet where the ranks take what comes in turn, Poisson(mean·ranks) in a step."""
-    every = mean * ranks
-    chance = np.exp(-every)
-    of_all, none, others, nobody = np.zeros_like(mean), np.zeros_like(mean), np.zeros_like(mean), chance.copy()
-    for count in range(int(np.ceil((every + _TAIL * np.sqrt(every) + _TAIL).max()))):
-        largest = np.minimum(np.ceil(count / ranks), most)
-        left_out = chance * np.maximum(1.0 - count / ranks, 0.0)
-        of_all, none, others = of_all + chance * largest, none + left_out, others + left_out * largest
-        chance = chance * every / (count + 1.0)
-    return _Met(of_all, others / none, nobody / none)
+def met_in_turn(mean: Floats, most: Floats, ranks: Floats) -> Met:
+    """What all meet where the ranks take what comes in turn, Poisson(mean·ranks) in a step: a rank that has none leaves
+    one at most to each of the others."""
+    of_all, nobody = np.zeros_like(mean), _nobody(mean * ranks, ranks)
+    for first, width, _, chance in _parts(mean * ranks):
+        ends = np.ceil(first / ranks), np.ceil((first + width - 1.0) / ranks)
+        of_all += chance * np.minimum((ends[0] + ends[1]) / 2.0, most)
+    return Met(of_all, 1.0 - nobody, nobody)
+
+
+def _nobody(mean: Floats, ranks: Floats) -> Floats:
+    """Of the steps in which one of the `ranks` has no prompt the share in which none has, `n`, where Poisson(mean) come
+    in a step: one over the sum of meanᵏ/k!·(1 − k/R), k < R."""
+    log_of, total = np.zeros_like(mean), np.zeros_like(mean)
+    for count in range(1, int(np.ceil(ranks.max()))):
+        log_of = log_of + np.log(mean / count)
+        left_out = np.log1p(-np.minimum(count / ranks, _ALWAYS))
+        total = np.where(count < ranks, np.logaddexp(total, log_of + left_out), total)
+    return np.exp(-total)
+
+
+def _parts(mean: Floats) -> Iterator[tuple[Floats, Floats, Floats, Floats]]:
+    """Poisson(mean) in parts, from the lowest on, each `n`: their first number, how many numbers they hold, the chance
+    of lower ones and their own. A number each where there are `_PARTS` at most; else as many times as likely as the one
+    amid them. The first part holds all that never come."""
+    reach = _TAIL * np.sqrt(mean) + _TAIL
+    first = np.floor(np.maximum(mean - reach, 0.0))
+    width = np.ceil((mean + reach - first) / _PARTS)
+    below, none, amid = np.zeros_like(mean), np.zeros_like(mean), first + (width - 1.0) / 2.0
+    yield none, first, none, none
+    log_of = amid * np.log(mean) - mean - _log_factorial(amid)
+    for _ in range(int(np.ceil(((mean + reach - first) / width).max()))):
+        chance = np.minimum(width * np.exp(log_of), 1.0 - below)
+        yield first, width, below, chance
+        below, first = below + chance, first + width
+        log_of = log_of + width * np.log(mean / first)
+
+
+def _log_factorial(number: Floats) -> Floats:
+    """Stirling's series, and 0 of 0."""
+    some = np.maximum(number, 1.0)
+    series = some * (np.log(some) - 1.0) + np.log(2.0 * np.pi * some) / 2.0 + 1.0 / (12.0 * some)
+    return np.where(number > 0, series, 0.0)
 
 
 def _longest(points: Points, share: Floats, count: Floats) -> Floats:

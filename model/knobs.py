@@ -54,6 +54,7 @@ _NUMERIC_DEFAULTS: Mapping[str, float] = {
     "kv_tokens": 0.0,
     "prefill_tokens": 16384.0,
     "threads": 0.0,
+    "conservativeness": 1.0,
     "chunked_prefill": 1.0,
     "continuous_batching": 1.0,
 }
@@ -77,6 +78,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     # -1: as the engine finds it right
     "max_model_len": (-1.0, 1e12),
     "threads": (-1.0, 1e6),
+    "conservativeness": (0.0, 1e6),
 }
 ROLES = frozenset({*_NUMERIC_DEFAULTS, "weight_dtype", "kv_dtype"})
 """Words for parameters that `points_of` reads; others change no step that the closed form times."""
@@ -133,8 +135,8 @@ def _resolved(
     roles: Roles, n: int, devices: int | None, engine: EngineFacts, architecture: Architecture
 ) -> dict[str, Floats]:
     """The number of every role, `n`, in the model's words and within its range."""
-    numbers = {role: _numbers(roles, role, default, n) for role, default in _NUMERIC_DEFAULTS.items()}
-    _check_switches(numbers)
+    numbers = {role: _numbers(roles, role, default, n, engine) for role, default in _NUMERIC_DEFAULTS.items()}
+    _check_switches(numbers, engine)
     _spread_over(numbers, roles, devices, engine)
     _translate(numbers, engine)
     _hold_prompts(numbers, roles, engine, architecture)
@@ -143,7 +145,7 @@ def _resolved(
         # some collections write 0 for none
         numbers[role] = np.maximum(numbers[role], 1.0)
     share_experts(numbers, engine.name, architecture)
-    _check(numbers)
+    _check(numbers, engine)
     return numbers
 
 
@@ -161,24 +163,30 @@ def _by_role(engine: EngineFacts, grid: Grid) -> Roles:
     return roles
 
 
-def _numbers(roles: Roles, role: str, fallback: float, n: int) -> Floats:
+def _numbers(roles: Roles, role: str, fallback: float, n: int, engine: EngineFacts) -> Floats:
     column, default = roles.get(role, (None, None))
-    start = fallback if default is None else _number(default, role)
+    start = fallback if default is None else _number(default, role, engine)
     if column is None:
         return np.full(n, start)
     if column.dtype.kind in "biuf":
         values = column.astype(np.float64)
         return np.where(np.isnan(values), start, values)
-    return _mapped(column, lambda value: start if value is None else _number(value, role))
+    return _mapped(column, lambda value: start if value is None else _number(value, role, engine))
 
 
-def _number(value: Any, role: str) -> float:
+def _number(value: Any, role: str, engine: EngineFacts) -> float:
     words = _WORDS.get(role, SWITCH_WORDS)
     try:
         return words[value.lower()] if isinstance(value, str) and value.lower() in words else float(value)
     except (TypeError, ValueError):
         right = ", ".join(words) if role in _WORDS else "true or false" if role in _SWITCHES else "a number"
-        raise InputError.at(f"parameter for {role}", f"{value!r} is not {_OF_WHAT.get(role, right)}", right) from None
+        raise _wrong(role, engine, f"{value!r} is not {_OF_WHAT.get(role, right)}", right) from None
+
+
+def _wrong(role: str, engine: EngineFacts, what: str, right: str) -> InputError:
+    """The error of a value of a role, under the engine's name for it where it has one."""
+    name = next((each.name for each in engine.parameters.values() if each.role == role), None)
+    return InputError.at(f"{name} of {engine.name}" if name else f"parameter for {role}", what, right)
 
 
 def _mapped(column: npt.NDArray[Any], function: Callable[[Any], float]) -> Floats:
@@ -236,30 +244,30 @@ def _translate(numbers: dict[str, Floats], engine: EngineFacts) -> None:
         numbers["max_num_batched_tokens"] = np.where(whole, most, numbers["max_num_batched_tokens"])
 
 
-def _check_switches(numbers: Mapping[str, Floats]) -> None:
+def _check_switches(numbers: Mapping[str, Floats], engine: EngineFacts) -> None:
     for role in sorted(_SWITCHES):
         wrong = (numbers[role] != 0.0) & (numbers[role] != 1.0)
         if wrong.any():
-            raise InputError.at(f"parameter for {role}", f"the value {numbers[role][wrong][0]:g}", "true or false")
+            raise _wrong(role, engine, f"the value {numbers[role][wrong][0]:g}", "true or false")
 
 
-def _check(numbers: Mapping[str, Floats]) -> None:
+def _check(numbers: Mapping[str, Floats], engine: EngineFacts) -> None:
     for role, (least, most) in _RANGES.items():
         wrong = ~((numbers[role] >= least) & (numbers[role] <= most))
         if wrong.any():
             value = numbers[role][wrong][0]
-            raise InputError.at(f"parameter for {role}", f"the value {value:g}", f"from {least:g} to {most:g}")
+            raise _wrong(role, engine, f"the value {value:g}", f"from {least:g} to {most:g}")
     for role in _COUNTS:
         wrong = (numbers[role] < 1) | (numbers[role] != np.floor(numbers[role]))
         if role != "prefill_chunk":  # which is without end where nothing divides a step
             wrong |= np.isinf(numbers[role])
         if wrong.any():
             value = numbers[role][wrong][0]
-            raise InputError.at(f"parameter for {role}", f"the value {value:g}", "a whole number of at least 1")
+            raise _wrong(role, engine, f"the value {value:g}", "a whole number of at least 1")
     share = numbers["memory_fraction"]
     wrong = ~((share > 0) & (share <= 1))
     if wrong.any():
-        raise InputError.at("parameter for memory_fraction", f"the value {share[wrong][0]:g}", "above 0, at most 1")
+        raise _wrong("memory_fraction", engine, f"the value {share[wrong][0]:g}", "above 0, at most 1")
 
 
 def _thread_share(platform: PlatformFacts, threads: Floats) -> Floats:

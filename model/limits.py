@@ -1,5 +1,5 @@
 """What no estimate may say, however its parts were corrected: more served than comes or than steps hold, a first token
-after the last."""
+after the last, more requests than there are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model.prediction import Bools, Estimate
+from model.prediction import Bools, Estimate, Floats
 
 if TYPE_CHECKING:
     from model.question import Analysis
@@ -23,6 +23,15 @@ def as_offered(found: Analysis, basis: Mapping[str, Estimate], rows: Bools | boo
     load, rate = found.points.load, basis["output_tps"]
     most = np.where(load.is_open & rows, np.log(load.amount * load.osl), np.inf)
     return {**basis, "output_tps": Estimate(np.minimum(rate.log_mean, most), rate.log_sd, most)}
+
+
+def in_flight(found: Analysis, basis: Mapping[str, Estimate], rows: Bools) -> dict[str, Estimate]:
+    """In the given rows a closed loop or batch serves no more than its requests are done with, one after the other
+    (Little's law): throughput and latencies are each found by themselves, and of short answers they may part."""
+    load, rate = found.points.load, basis["output_tps"]
+    most = np.log(load.amount * load.osl) - basis["e2e_s"].log_mean
+    mean = np.where(rows & ~load.is_open, np.minimum(rate.log_mean, most), rate.log_mean)
+    return {**basis, "output_tps": Estimate(mean, rate.log_sd, rate.log_most)}
 
 
 def within_budget(found: Analysis, basis: Mapping[str, Estimate]) -> dict[str, Estimate]:
@@ -52,9 +61,18 @@ def within_budget(found: Analysis, basis: Mapping[str, Estimate]) -> dict[str, E
     }
 
 
-def consistent(basis: Mapping[str, Estimate], is_measured: Bools) -> dict[str, Estimate]:
-    """No first token after the last one: each metric is corrected by itself, and a waiting time that is extrapolated
-    from short waits can run away. It is cut at the whole latency, which widens it; what was measured stands."""
+def consistent(found: Analysis, basis: Mapping[str, Estimate], is_measured: Bools) -> dict[str, Estimate]:
+    """No first token after the last one, nor sooner than the devices can multiply its prompt: each metric is corrected
+    by itself, and a waiting time that is extrapolated from short waits can run away. It is moved between the two, which
+    widens it; what was measured stands."""
     ttft, e2e = basis["ttft_s"], basis["e2e_s"]
-    cut = np.where(is_measured, 0.0, np.maximum(ttft.log_mean - e2e.log_mean, 0.0))
-    return {**basis, "ttft_s": Estimate(ttft.log_mean - cut, np.hypot(ttft.log_sd, cut / 2))}
+    inside = np.minimum(np.maximum(ttft.log_mean, np.log(_soonest_s(found))), e2e.log_mean)
+    moved = np.where(is_measured, 0.0, inside - ttft.log_mean)
+    return {**basis, "ttft_s": Estimate(ttft.log_mean + moved, np.hypot(ttft.log_sd, moved / 2))}
+
+
+def _soonest_s(found: Analysis) -> Floats:
+    """Seconds in which the devices of one server, at their peak, compute the prompt of a request, `n`."""
+    points, model = found.points, found.points.architecture
+    layers = max(model.active_params - model.vocab * model.hidden, 1.0)
+    return np.asarray(2.0 * layers * points.computed / (points.gemm_flops * points.group * points.pp))

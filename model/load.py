@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -17,11 +18,13 @@ from perfdb.records import Arrival, Workload
 ARRIVALS = tuple(Arrival)
 VARIATION = 0.5
 """Coefficient of variation of lengths that differ."""
+UNKNOWN = 0.5
+"""How much alike lengths are of which nothing is said (see `Load`)."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """Which requests arrive and how, for n rows: all arrays `n`.
+    """Which requests arrive and how, for n rows: all arrays `n`. Lengths are means of what is drawn.
 
     `amount` is the concurrency, the static batch or the request rate (1/s), whichever `arrival` (index into
     `tuple(Arrival)`) takes; `requests` how many are sent in all, inf where unknown; `alike` is 1 where all requests
@@ -52,6 +55,15 @@ class Load:
         """The given rows."""
         return Load(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
+    def varied_as(self, asked: Load) -> Load:
+        """These rows, with lengths that vary as those of another load where nothing says how their own do."""
+        is_known = (self.alike != UNKNOWN) | ~np.isnan(self.deviation)
+        return replace(
+            self,
+            alike=np.where(is_known, self.alike, asked.alike[:1]),
+            deviation=np.where(is_known, self.deviation, asked.deviation[:1]),
+        )
+
 
 def load_of(workload: Workload, n: int) -> Load:
     """One workload for n configs.
@@ -67,11 +79,26 @@ def load_of(workload: Workload, n: int) -> Load:
 def variety(notation: str | None) -> tuple[float, float]:
     """`alike` and `deviation` of a `Load` with lengths in a notation, which may be read elsewhere: inf where it is."""
     if notation is None:
-        return 0.5, np.nan
+        return UNKNOWN, np.nan
     try:
         return float(is_fixed(notation)), Lengths.parse(notation).deviation
     except InputError:
         return 0.0, np.inf
+
+
+def means_drawn(notation: str | None, isl: float, osl: float) -> tuple[float, float]:
+    """Mean lengths of what is drawn, where `isl` and `osl` are those that a notation names; else these."""
+    return (isl, osl) if notation is None else _means(notation).get((isl, osl), (isl, osl))
+
+
+@lru_cache(maxsize=4096)
+def _means(notation: str) -> Mapping[tuple[float, float], tuple[float, float]]:
+    """Mean lengths as a notation names them -> those of what is drawn; empty where it is read elsewhere."""
+    try:
+        lengths = Lengths.parse(notation)
+    except InputError:
+        return {}
+    return {(lengths.isl, lengths.osl): lengths.drawn}
 
 
 def _one_load(workload: Workload) -> tuple[float, ...]:
@@ -80,8 +107,15 @@ def _one_load(workload: Workload) -> tuple[float, ...]:
         if value is None or not value > 0:
             raise InputError.at("workload", f"{name} is {value}", "a number above zero")
     requests = float(workload.requests) if workload.requests else np.inf
-    isl, osl = float(workload.isl or 0), float(workload.osl or 0)
-    return isl, osl, ARRIVALS.index(arrival), amount or 0.0, requests, *variety(workload.lengths)
+    isl, osl = means_drawn(workload.lengths, float(workload.isl or 0), float(workload.osl or 0))
+    code = ARRIVALS.index(arrival)
+    return isl, osl, code, float(at_most_sent(code, amount or 0.0, requests)), requests, *variety(workload.lengths)
+
+
+def at_most_sent(arrival: npt.ArrayLike, amount: npt.ArrayLike, requests: npt.ArrayLike) -> Floats:
+    """The `amount` of loads: a closed loop has no more requests in flight than are sent; all `n`, or all of one."""
+    is_closed = np.equal(arrival, ARRIVALS.index(Arrival.CLOSED))
+    return np.where(is_closed, np.minimum(amount, requests), amount)
 
 
 def _amount(workload: Workload) -> tuple[Arrival, float | None]:

@@ -75,8 +75,8 @@ def memory(points: Points) -> Memory:
     drafting = np.where(points.draft_tokens > 0, points.draft_layers / model.layers, 0.0)
     weights = (layers * (1.0 + drafting) + points.head_bytes * model.head_params) / split
     per_token = kv_bytes_per_token(points)
-    on_host = points.platform.kind == "cpu"
-    overhead = _overhead(points, _HOST_BYTES if on_host else _CONTEXT_BYTES)
+    beside = overhead_parts(points)
+    overhead = beside["context"] + beside["communication"] + beside["activations"]
     available = _available(points, weights + overhead)
     one = load.isl + load.osl
     if points.engine.name == RESERVES_SLOTS:
@@ -116,17 +116,19 @@ def kv_bytes_per_token(points: Points) -> Floats:
     return (model.kv_elements(points.tp) * points.kv_bytes + model.index_layers * INDEX_KEY_BYTES) / points.pp
 
 
-def _overhead(points: Points, context: float) -> Floats:
-    """Context, message buffers, and the larger of logits (32 bits, two copies) and the MLP's activations (16 bits).
+def overhead_parts(points: Points) -> dict[str, Floats]:
+    """Bytes on one device beside weights and KV cache, each `n`: the "context" of driver and libraries, buffers for
+    "communication", and "activations", the larger of logits (32 bits, two copies) and those of the MLP (16 bits).
 
-    SGLang keeps the latter in what its static fraction leaves.
+    SGLang keeps the latter two in what its static fraction leaves.
     """
-    model = points.architecture
+    model, nothing = points.architecture, np.zeros(len(points))
+    context = nothing + (_HOST_BYTES if points.platform.kind == "cpu" else _CONTEXT_BYTES)
     if points.engine.name == "sglang":
-        return np.full(len(points), context)
+        return {"context": context, "communication": nothing, "activations": nothing}
     logits = points.max_num_seqs * model.vocab / points.tp * 8.0
     width = max(model.intermediate, model.expert_intermediate * model.top_k)
     tokens = np.minimum(points.max_num_batched_tokens, points.prefill_chunk)
     activations = tokens * 2.0 * width / points.tp * 2.0
     messages = np.where(points.tp * points.pp * points.attention_dp > 1, _MESSAGE_BYTES, 0.0)
-    return context + messages + np.maximum(logits, activations)
+    return {"context": context, "communication": messages, "activations": np.maximum(logits, activations)}

@@ -30,7 +30,8 @@ class Points:
     `eager` is 1 where no CUDA graphs are captured, `async_scheduling` where a step is decided while the one before it
     runs; `draft_tokens` are drafted a step by `draft_layers` layers, each
     accepted with probability `acceptance`; `reused` tokens of a prompt are found in the prefix cache, where running
-    requests hold `shared` tokens together (without it as many as one reuses).
+    requests hold `shared` tokens together (without it as many as one reuses). `conservativeness` is how many times
+    what SGLang would reserve of answers it does.
     `weight_row` and `cache_row` are places in `weight_names` and `cache_names`, the number formats of the rows;
     `tables` are measured operations, if there are any; `fitted_overheads` what real runs tell of the engine's.
     `layer_bytes` (the mean of all parts) and `head_bytes` are bytes per weight, `kv_bytes` bytes per element of the KV
@@ -62,6 +63,7 @@ class Points:
     draft_tokens: Floats
     acceptance: Floats
     draft_layers: Floats
+    conservativeness: Floats
     reused: Floats
     layer_bytes: Floats
     head_bytes: Floats

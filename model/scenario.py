@@ -79,7 +79,9 @@ class ScenarioIndex:
             for name, known in (("model", _model), ("platform", _platform), ("engine", _engine))
         ]
         devices = np.nan_to_num(numbers(self.history, "devices", n)[keep], nan=1.0)
-        lengths = [values[keep].tolist() for values in (load.isl, load.osl, load.arrival)]
+        # by the lengths that are named, whatever is drawn of them
+        named = (numbers(self.history, "isl", n), numbers(self.history, "osl", n), load.arrival)
+        lengths = [values[keep].tolist() for values in named]
         places: _Places = {}
         for row, count, *key in zip(keep.tolist(), devices.tolist(), *names, *lengths, strict=True):
             places.setdefault(tuple(key), {}).setdefault(count, []).append(row)
@@ -102,13 +104,17 @@ class ScenarioIndex:
         found = self._of_scenario(self._failures, question)
         return found.get(float(question.target.devices or 1), [])[-MOST_ROWS:]
 
+    def told_of(self, question: Question) -> frozenset[float]:
+        """On how many devices something of the question's scenario was measured, or failed."""
+        return frozenset(self.places(question)) | frozenset(self._of_scenario(self._failures, question))
+
     @staticmethod
     def _of_scenario(places: _Places, question: Question) -> Mapping[float, list[int]]:
         if not places:
             return {}
-        target, asked = question.target, load_of(question.workload, 1)
+        target, asked = question.target, question.workload
         names = (_model(target.model), _platform(target.platform), _engine(target.engine))
-        return places.get((*names, asked.isl.item(), asked.osl.item(), asked.arrival.item()), {})
+        return places.get((*names, asked.isl, asked.osl, load_of(asked, 1).arrival.item()), {})
 
     def rows(self, question: Question) -> ScenarioRows | None:
         """The rows of the question's scenario that can be read, None where they measured nothing that is predicted."""

@@ -24,7 +24,7 @@ from model.full_cache import admitted
 from model.joint import between_ranks
 from model.pipeline import passing
 from model.points import Points
-from model.prediction import Floats
+from model.prediction import Bools, Floats
 from model.queueing import MOST_LOAD, prompting
 from model.step import Step, bound
 
@@ -92,6 +92,12 @@ def serve(points: Points, kv_sequences: Floats) -> Serving:
     spent = _in_loop(points, found, in_flight, kept.begun)
     decided = _decided_s(points, found)[rows]
     return _answer(points, found, in_flight, spent.put(rows, _at_rate(part, found, rows, open_, decided)))
+
+
+def p90_spread(is_open: Bools, utilisation: Floats) -> Floats:
+    """How many times its mean the 90th percentile of a whole request's time is, `n`: more, where requests come at a
+    rate of their own, the busier the server."""
+    return np.asarray(1.0 + _P90_SPREAD + 0.5 * np.where(is_open, np.minimum(utilisation, 1.0), 0.0))
 
 
 def without_slot_waits(points: Points, kv_sequences: Floats) -> Points:
@@ -168,7 +174,7 @@ def _answer(points: Points, found: Cycle, in_flight: Floats, spent: _Spent) -> S
     # replicas beyond the requests in flight have nothing to do
     at_work = np.where(load.is_open, points.dp, np.minimum(points.dp, load.amount))
     rate = np.where(load.is_batch, in_flight / batch_s, spent.rate) * at_work
-    spread = 1.0 + _P90_SPREAD + 0.5 * np.where(load.is_open, np.minimum(spent.utilisation, 1.0), 0.0)
+    spread = p90_spread(load.is_open, spent.utilisation)
     metrics = {
         "ttft_s": ttft,
         "tpot_s": tpot,

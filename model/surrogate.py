@@ -23,7 +23,7 @@ from model.failures import as_ran
 from model.history import Columns, Ints, groups_of, size, training
 from model.kept.training import kept_training
 from model.lessons import NOTHING_LEARNED, Correction, Lessons
-from model.limits import as_offered, consistent, within_budget
+from model.limits import as_offered, consistent, in_flight, within_budget
 from model.load import Load
 from model.prediction import Bools, Estimate, Floats, GridPrediction
 from model.question import Analysis, Question, analyse
@@ -193,7 +193,7 @@ class Surrogate:
             basis, is_measured = self._conditioned(lessons, question, found, basis, rows)
             learned = True
             validated |= len(rows.rows) >= _ENOUGH_OWN
-        basis = as_offered(found, consistent(basis, is_measured), ~is_measured)
+        basis = in_flight(found, as_offered(found, consistent(found, basis, is_measured), ~is_measured), ~is_measured)
         estimates = derive(basis, found.points, metrics or predictable(found.points))
         feasible, why = as_ran(self.scenarios, question, found, is_measured)
         provenance = _provenance(is_measured, learned)
@@ -241,9 +241,10 @@ class Surrogate:
         """`basis` with the scenario's own rows. A few of them, where the group's rows tell of each other, stay among
         those; else a process of their own, over a basis without them, follows the parameters of the config."""
         encoded = encode_both(question, rows, found.points.engine, found.points.load.amount)
-        here = analyse(question, rows.grid, rows.load)
+        here = analyse(question, rows.grid, rows.load.varied_as(found.points.load))
         if lessons.validated and _akin(found, here) < _ENOUGH_OWN and _have_places(question.grid, rows.grid, found):
             answers = {name: as_measured(basis[name], rows.measured[name], encoded) for name in BASIS}
+            taught = frozenset[str]()
         else:
             before, _ = self._corrected(lessons, question, found, rows.rows)
             there, learned = self._corrected(lessons, question, here, rows.rows)
@@ -251,5 +252,6 @@ class Surrogate:
             answers = {
                 name: condition(before[name], there[name], rows.measured[name], encoded, checked) for name in BASIS
             }
+            taught = frozenset(name for name in BASIS if np.isfinite(rows.measured[name]).any())
         is_measured = np.any([own for _, own in answers.values()], axis=0)
-        return followed(answers, found.points), is_measured
+        return followed(answers, found.points, taught), is_measured

@@ -62,6 +62,10 @@ class FileError(InputError):
         return cls(f"{path}: cannot be read ({reason}); expected {right}")
 
 
+class OutputError(ServecastError):
+    """What was asked for is known, but nothing takes it: the disk that stdout goes to is full."""
+
+
 class StoreError(ServecastError):
     """The database cannot be opened, migrated or written."""
 

@@ -6,7 +6,7 @@
 | N(480,240)/(300,150) | normal: mean and standard deviation, cut at 1 token and at 3 deviations |
 | U(1,9)/(2,8), U(9,8) | uniform from the first to the second, or from 1 |
 | Q(5,80,900)/(1,20,300) | quantiles at equal steps from least to most, linear between |
-| 0.7 D(96,24) + 0.3 D(4000,200) | each request of one of these, by weight |
+| 0.7 D(96,24) + 0.3 D(4000,200) | each request of one of these, by weight; weights below 1 are shares |
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from perfdb.errors import InputError
+from perfdb.normal import cut_normal
 from perfdb.records import Workload
 
 _NUMBER = r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
 _LIST = rf"\(\s*({_NUMBER}(?:\s*,\s*{_NUMBER})+)\s*\)"
 _FORM = re.compile(rf"\s*(?:({_NUMBER})\s*\*?\s*)?([DNUQ])\s*{_LIST}\s*(?:/\s*{_LIST})?\s*", re.IGNORECASE)
 _SIGMAS = 3.0
+_ROUNDED = 0.005 * (1.0 + 1e-9)
 _MOST = 2.0**40
 _FIXED = re.compile(rf"\s*(?:{_NUMBER}\s*\*?\s*)?D\s*{_LIST}\s*", re.IGNORECASE)
 _EXPECTED = "D(96,24), N(480,240)/(300,150), U(1,9)/(1,9), Q(5,80,900)/(1,20,300), or 0.7 D(96,24) + 0.3 D(4000,200)"
@@ -60,14 +62,19 @@ class Shape:
         return draw.randint(round(side[0]), round(side[1]))
 
     def mean(self, side: tuple[float, ...]) -> float:
-        """Mean tokens of `prompt` or `answer`."""
+        """Mean tokens of `prompt` or `answer`, as the notation says it."""
         return side[0] if self.kind == "N" else (sum(side) - (side[0] + side[-1]) / 2) / (len(side) - 1)
 
-    def square(self, side: tuple[float, ...]) -> float:
-        """Mean of the squared tokens of `prompt` or `answer`, cut and rounded lengths as if they were neither."""
+    def drawn(self, side: tuple[float, ...]) -> tuple[float, float]:
+        """Mean of the tokens that are drawn for `prompt` or `answer`, and of their squares; those between quantiles as
+        if they were not rounded."""
         if self.kind == "N":
-            return side[0] ** 2 + side[1] ** 2
-        return sum(a * a + a * b + b * b for a, b in pairwise(side)) / (3 * (len(side) - 1))
+            return cut_normal(side[0], side[1], self.longest(side))
+        if self.kind == "Q":
+            return self.mean(side), sum(a * a + a * b + b * b for a, b in pairwise(side)) / (3 * (len(side) - 1))
+        low, high = map(round, side)
+        middle = (low + high) / 2
+        return middle, middle**2 + ((high - low + 1) ** 2 - 1) / 12
 
     def longest(self, side: tuple[float, ...]) -> int:
         """The most tokens of `prompt` or `answer`."""
@@ -97,6 +104,7 @@ class Lengths:
         found = [_part(text, part) for part in re.split(r"\+(?!\d+\s*[,)])", text)]
         if not 0 < sum(weight for weight, _ in found) < math.inf:
             raise InputError.at(f"lengths {text[:80]!r}", "no weights that add up to a number above 0", _EXPECTED)
+        check_shares(f"lengths {text[:80]!r}", [weight for weight, _ in found])
         return cls.mixed((weight, cls(((1.0, shape),))) for weight, shape in found)
 
     @classmethod
@@ -123,28 +131,48 @@ class Lengths:
         shapes = [shape for (_, shape), count in zip(self.parts, _steps(ends), strict=True) for _ in range(count)]
         if len(self.parts) > 1:
             draw.shuffle(shapes)
+        if all(shape.kind == "D" for _, shape in self.parts):  # a tenth of the time, and nothing to draw
+            return [(round(shape.prompt[0]), round(shape.answer[0])) for shape in shapes]
         return [shape.pair(draw) for shape in shapes]
 
     @property
     def isl(self) -> float:
-        """Mean input length, tokens."""
+        """Mean input length as the notation says it, tokens."""
         return sum(weight * shape.mean(shape.prompt) for weight, shape in self.parts)
 
     @property
     def osl(self) -> float:
-        """Mean output length, tokens."""
+        """Mean output length as the notation says it, tokens."""
         return sum(weight * shape.mean(shape.answer) for weight, shape in self.parts)
 
     @property
+    def drawn(self) -> tuple[float, float]:
+        """Mean input and output length of what is drawn: what is cut off at an end moves the mean away from it."""
+        isl = sum(weight * shape.drawn(shape.prompt)[0] for weight, shape in self.parts)
+        return isl, sum(weight * shape.drawn(shape.answer)[0] for weight, shape in self.parts)
+
+    @property
     def deviation(self) -> float:
-        """Standard deviation of the output lengths, tokens."""
-        square = sum(weight * shape.square(shape.answer) for weight, shape in self.parts)
-        return math.sqrt(max(square - self.osl**2, 0.0))
+        """Standard deviation of the output lengths that are drawn, tokens."""
+        square = sum(weight * shape.drawn(shape.answer)[1] for weight, shape in self.parts)
+        return math.sqrt(max(square - self.drawn[1] ** 2, 0.0))
 
     def most(self) -> tuple[int, int]:
         """The longest prompt and the longest answer that it can give."""
         shapes = [shape for _, shape in self.parts]
         return max(each.longest(each.prompt) for each in shapes), max(each.longest(each.answer) for each in shapes)
+
+
+def check_shares(where: str, weights: Sequence[float]) -> None:
+    """Refuse weights that look like shares, all of several below 1, and are none, but for two digits that were rounded.
+
+    Raises:
+        InputError: they do not add up to 1.
+    """
+    total = sum(weights)
+    if len(weights) > 1 and max(weights) < 1 and abs(total - 1.0) > _ROUNDED * len(weights):
+        what = f"shares of {' + '.join(f'{weight:g}' for weight in weights)} = {total:g}"
+        raise InputError.at(where, what, "shares that add up to 1, or weights from 1 on")
 
 
 def _steps(ends: Sequence[int]) -> list[int]:

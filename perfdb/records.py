@@ -120,9 +120,13 @@ class Config(Mapping[str, Scalar]):
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """n configs as columns: `columns[name]` is an array of length n. A row of it is a `Config`."""
+    """n configs as columns: `columns[name]` is an array of length n. A row of it is a `Config`.
+
+    `silent` is n where configs say nothing at all, and so have no column.
+    """
 
     columns: Mapping[str, np.ndarray[Any, Any]]
+    silent: int = 0
 
     def __post_init__(self) -> None:
         lengths = {name: len(column) for name, column in self.columns.items()}
@@ -130,7 +134,7 @@ class Grid:
             raise ValueError(f"grid columns differ in length: {lengths}")
 
     def __len__(self) -> int:
-        return len(next(iter(self.columns.values()))) if self.columns else 0
+        return len(next(iter(self.columns.values()))) if self.columns else self.silent
 
     def config(self, row: int) -> Config:
         """The config in `row`, with plain Python scalars."""
@@ -138,13 +142,15 @@ class Grid:
 
     def take(self, rows: Sequence[int] | np.ndarray[Any, Any]) -> Grid:
         """The given rows, in that order."""
-        return Grid({name: column[np.asarray(rows)] for name, column in self.columns.items()})
+        at = np.asarray(rows)
+        silent = 0 if self.columns else len(np.arange(self.silent)[at])
+        return Grid({name: column[at] for name, column in self.columns.items()}, silent)
 
     @classmethod
     def of(cls, configs: Sequence[Mapping[str, Scalar]]) -> Grid:
         """Columns from configs; a name that a config lacks is None there. A column keeps one numeric type if it can."""
         names = list(dict.fromkeys(name for config in configs for name in config))
-        return cls({name: as_column([config.get(name) for config in configs]) for name in names})
+        return cls({name: as_column([config.get(name) for config in configs]) for name in names}, len(configs))
 
 
 def as_column(values: Sequence[Scalar]) -> np.ndarray[Any, Any]:

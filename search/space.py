@@ -146,7 +146,7 @@ class ConfigSpace:
         for parameter in self.parameters:
             stride //= len(parameter.values)
             columns[parameter.name] = as_column(parameter.values)[kept // stride % len(parameter.values)]
-        return Grid(columns)
+        return Grid(columns, len(kept))
 
     def counts(self) -> tuple[int, int]:
         """Combinations before and after the constraints."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -26,7 +27,7 @@ def accuracy(store: Store, folds: str, shots: Sequence[int], min_group: int) -> 
         min_group: points that a group must have for shots above 0.
 
     Raises:
-        UnknownNameError: no folds are called so. InputError: a number of shots is wrong, or nothing can be scored.
+        UnknownNameError: no folds are called so. InputError: nothing can be scored, or no group has enough points.
     """
     from model.held_out import FOLD_KINDS, measured_points, predict_held_out
     from model.scores import tables
@@ -37,8 +38,17 @@ def accuracy(store: Store, folds: str, shots: Sequence[int], min_group: int) -> 
     if not len(points):
         why = "; ".join(f"{count}: {reason}" for reason, count in points.refused.items())
         raise InputError.at(str(store.path), f"no measurement can be predicted ({why or 'there is none'})", "some")
+    _check_sizes(points.group.astype(str).tolist(), shots, min_group)
     found = asdict(tables(points, predict_held_out(points, folds, shots, min_group, shelf=shelf_of(store)), min_group))
     return {**found, "points": len(points), "refused": dict(points.refused), "folds": folds}
+
+
+def _check_sizes(groups: Sequence[str], shots: Sequence[int], min_group: int) -> None:
+    """Refuse shots that no group is large enough for: nothing of it would be left to predict."""
+    largest, most = max(Counter(groups).values()), max(shots)
+    if most > 0 and largest < max(min_group, most + 1):
+        what = f"{most} of a group of at least {max(min_group, most + 1)} points, and the largest has {largest}"
+        raise InputError.at("--shots", what, "fewer shots, or a smaller --min-group")
 
 
 def shots_of(text: str) -> tuple[int, ...]:

@@ -13,12 +13,13 @@ from perfdb.errors import InputError
 from perfdb.lengths import Lengths
 from perfdb.records import Arrival, Provenance, Workload
 from servecast.output import note
-from servecast.whatif import MOST_TOKENS, workload_of
 from servecast.whatif_notes import NOT_SEEN, means_text, unseen_text
 
 if TYPE_CHECKING:
     from model.prefix_cache import SharedPrefixes
     from model.simulate.traffic import Traffic
+
+MOST_TOKENS = 1e9
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,23 @@ def asked_load(
     if lengths is None:
         return AskedLoad(plain, reused=shared, is_half_in_step=(concurrency or 0) > 1)
     return AskedLoad(replace(plain, lengths=str(lengths)), reused=_shared_by(lengths, shared))
+
+
+def workload_of(isl: float, osl: float, concurrency: int | None, rate: float | None, batch: int | None) -> Workload:
+    """The operating point of a question; exactly one load must be given.
+
+    Raises:
+        InputError: none or several of concurrency, rate and batch.
+    """
+    loads = {"--concurrency": concurrency, "--rate": rate, "--batch": batch}
+    given = [flag for flag, value in loads.items() if value is not None]
+    if len(given) != 1:
+        raise InputError.at("load", f"{' and '.join(given) or 'none'} given", f"exactly one of {', '.join(loads)}")
+    arrival = {"--concurrency": Arrival.CLOSED, "--rate": Arrival.POISSON, "--batch": Arrival.BATCH}[given[0]]
+    for flag, value in (("--isl", isl), ("--osl", osl), (given[0], loads[given[0]])):
+        if value is None or not 0 < value <= MOST_TOKENS:
+            raise InputError.at(flag, f"{value} is out of range", f"a number above 0 and up to {MOST_TOKENS:.0e}")
+    return Workload(isl=isl, osl=osl, arrival=arrival, concurrency=concurrency, request_rate=rate, batch_size=batch)
 
 
 def asked_traffic(

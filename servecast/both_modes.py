@@ -50,9 +50,9 @@ def both_modes(asked: DisaggAsked, slos: tuple[Slo, ...], store: Store, most: in
     started = time.process_time()
     pair = ask(asked, store)
     kept_by_pools(pair, slos)
-    rows = _aggregated(asked, store, asked.sharing.devices)
+    rows = _aggregated(asked, store, asked.sharing.devices, slos)
     is_open = bool(load_of(asked.asked.workload, 1).is_open[0])
-    for row in rows_of(asked, pair, np.arange(len(pair.answer.feasible))):
+    for row in rows_of(asked, pair, np.arange(len(pair.answer.feasible)), slos):
         count, busy = row["replicas"], max(row["utilisation"].values())
         needed = _needed(count, busy, row["gpus"] // count) if is_open else None
         rows.append({"mode": "disagg", "gpus_needed": needed, **row})
@@ -113,8 +113,8 @@ def _needed(count: int, busy: float, size: int) -> int:
     return min(max(ceil(count * busy / FILLED), 1), max(count, 1)) * size
 
 
-def _aggregated(asked: DisaggAsked, store: Store, there: int) -> list[dict[str, Any]]:
-    """Rows of as many replicas of each config as there are devices for."""
+def _aggregated(asked: DisaggAsked, store: Store, there: int, slos: tuple[Slo, ...]) -> list[dict[str, Any]]:
+    """Rows of as many replicas of each config as there are devices for, with what `slos` bound."""
     plain = {name: values for name, values in asked.asked.sets.items() if name.partition(".")[0] not in POOLS}
     question = replace(asked.asked, sets=plain, devices=None)
     model, grid = surrogate(store), question.grid()
@@ -123,9 +123,10 @@ def _aggregated(asked: DisaggAsked, store: Store, there: int) -> list[dict[str, 
         size = devices_of(part.grid, question.facts)
         replicas = there // size
         load, worth = share_of_one(load_of(part.workload, len(size)), replicas, asked.sharing.efficiency)
-        answer = of_all(model.predict(part, shown_of(part.platform), load), worth, replicas)
+        names = tuple(dict.fromkeys([*shown_of(part.platform), *(slo.name for slo in slos)]))
+        answer = of_all(model.predict(part, names, load), worth, replicas)
         busy = answer.utilisation.tolist()
-        rows = rows_of_grid(answer, part.grid if plain else None, np.arange(len(size)))
+        rows = rows_of_grid(answer, part.grid, np.arange(len(size)))
         columns = places.tolist(), rows, size.tolist(), replicas.tolist()
         for at, (place, row, taken, count) in enumerate(zip(*columns, strict=True)):
             lacks = None if count else f"takes {taken} devices, there are {there}"

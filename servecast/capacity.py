@@ -84,12 +84,13 @@ def capacity(question: CapacityQuestion, store: Store) -> dict[str, Any]:
     started = time.process_time()
     rows: list[dict[str, Any]] = []
     evaluations, said = 0, set[str]()
-    for part in _parts(question, store):
-        with listening() as heard:
-            found = _bracket(question, part.curve)
-            rows += _rows(question, part, found)
-        evaluations += found.evaluations
-        said |= heard | set(part.curve.warnings)
+    with question.asked.telling_rows():
+        for part in _parts(question, store):
+            with listening() as heard:
+                found = _bracket(question, part.curve)
+                rows += _rows(question, part, found)
+            evaluations += found.evaluations
+            said |= heard | set(part.curve.warnings)
     rows.sort(key=lambda row: _rank(row, question.total_rate is not None))
     return {
         "mode": question.mode.name,
@@ -118,9 +119,9 @@ def _parts(question: CapacityQuestion, store: Store) -> Iterator[Part]:
     devices = devices_of(grid, asked.facts)
     price = question.usd_per_hour or platform(asked.platform).usd_per_hour
     hourly: Floats | None = None if price is None else price * devices.astype(np.float64)
-    configs = [dict(grid.config(row)) if asked.sets else {} for row in range(len(grid))]
+    configs = [asked.said(grid.config(row)) for row in range(len(grid))]
     if not how:
-        unseen = unseen_parameters(asked.facts, asked.sets)
+        unseen = [*unseen_parameters(asked.facts, asked.settings), *asked.notes]
         curve = ModelCurve(asked, grid, surrogate(store), names, devices, unseen)
         yield Part([{"config": config} for config in configs], curve, hourly)
         return

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from perfdb.errors import ServecastError
+from perfdb.errors import OutputError, ServecastError
 from servecast.commands import (
     accuracy,
     capacity,
@@ -77,7 +77,7 @@ def run() -> None:
         KeyboardInterrupt: Ctrl-C.
     """
     try:
-        app()
+        _run_to_the_end()
     except ServecastError as error:
         sys.stderr.write(f"servecast: {error}\n")
         sys.exit(error.exit_code)
@@ -88,7 +88,29 @@ def run() -> None:
         if ended.code == INTERRUPTED:  # what typer makes of Ctrl-C, without a word
             raise KeyboardInterrupt from ended
         raise
-    except BrokenPipeError:
-        # The reader of our output has gone (head, less): nothing is left to say, and Python must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of our output has gone (head, less): nothing is left to say
+        _drop_output()
         sys.exit(1)
+
+
+def _run_to_the_end() -> None:
+    """Run it, and see that stdout took what was printed: until then an answer is lost without anybody knowing.
+
+    Raises:
+        OutputError: stdout did not. BrokenPipeError: its reader has gone.
+    """
+    try:
+        app()
+    finally:
+        try:
+            print(end="", flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _drop_output()
+            raise OutputError(f"stdout: cannot be written ({error.strerror}); expected room for the answer") from error
+
+
+def _drop_output() -> None:
+    """Let what stdout still holds go nowhere, lest Python complain at exit that it cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

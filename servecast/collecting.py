@@ -12,7 +12,7 @@ from typing import Any
 
 from model.architecture import resolve_model
 from model.steps.layers import Attention, Call, LatentAttention, Mixture, Product, Sharding, calls
-from perfdb.errors import BudgetError, InputError
+from perfdb.errors import BudgetError, EngineError, InputError
 from perfdb.facts.local import usable_cores
 from perfdb.facts.platforms import canonical_platform, platform
 from perfdb.operations import canonical_dtype
@@ -189,6 +189,7 @@ def document_of(found: Collected) -> dict[str, Any]:
         "measured": len(spreads),
         "refused": sum(each.error is not None for each in found.timed),
         "missing": found.missing,
+        "busy": found.busy,
         "new": found.new,
         "repeats": found.repeats,
         "seconds": found.seconds,
@@ -212,6 +213,23 @@ def say_collected(found: Collected) -> None:
         print(f"{found.new} new{again} in {seconds_text(found.seconds)}; {spread_text(spreads)}")
     if found.missing:
         print(f"{found.missing} of {found.cases} cases are left; the same command goes on from there")
+    if found.table is not None and found.busy:
+        note(_busy_text(found))
+
+
+def check_collected(found: Collected) -> None:
+    """Refuse to end well with nothing to import where time was not what lacked.
+
+    Raises:
+        EngineError: the machine was busy whenever a case was timed.
+    """
+    if found.table is None and found.busy:
+        raise EngineError(f"there is no table yet: {_busy_text(found)}")
+
+
+def _busy_text(found: Collected) -> str:
+    what = f"{found.busy} of {found.cases} cases were timed while threads waited for a core"
+    return f"{what}; expected a machine without other work, or fewer --threads (into another --out)"
 
 
 def _spreads(timed: Iterable[Timed]) -> list[float]:

@@ -45,6 +45,11 @@ class DisaggAsked:
     decode_platform: str | None
     sharing: Sharing
 
+    def __post_init__(self) -> None:
+        """Refuse a list: each of its configs would be of two pools."""
+        if self.asked.listed is not None:
+            raise InputError.at("--configs", "a list is of whole servers", "--mode agg, or --set of both pools")
+
     @property
     def link_bytes_s(self) -> float:
         """Bytes/s from a device of one pool to one of the other: as said, else as the platforms have it."""
@@ -116,7 +121,7 @@ def ask(asked: DisaggAsked, store: Store) -> Pair:
     model = surrogate(store)
     with listening() as said:
         question = asked_of(asked, model.shelf)
-        answer = disaggregated(question, model.lessons(question.decode))
+        answer = disaggregated(question, model.lessons(question.decode), model.scenarios)
     return Pair(question, answer, frozenset({*said, *unseen_by_pools(asked)}))
 
 
@@ -156,13 +161,9 @@ def kept_by_pools(pair: Pair, slos: tuple[Slo, ...]) -> Bools:
     Raises:
         InputError: a metric is not predicted of two pools.
     """
-    metrics = pair.answer.metrics
-    wrong = [slo.name for slo in slos if slo.name not in metrics]
-    if wrong:
-        raise InputError.at("--slo", f"{wrong[0]} is not predicted of two pools", ", ".join(metrics))
     if not slos:
         return np.ones(len(pair.answer.feasible), dtype=bool)
-    return met(slos, {slo.name: metrics[slo.name].mean for slo in slos})
+    return met(slos, {slo.name: pair.answer.estimate(slo.name).mean for slo in slos})
 
 
 def disagg(
@@ -190,7 +191,7 @@ def disagg(
     kept = kept_by_pools(pair, slos)
     order = pair.order[np.argsort(~kept[pair.order] & pair.answer.feasible[pair.order], kind="stable")]
     shown = np.arange(len(order)) if most is None else order[:most]
-    rows = rows_of(asked, pair, shown)
+    rows = rows_of(asked, pair, shown, slos)
     if slos:
         rows = [
             {**row, **judged_row(row, slos, good, asked.asked.workload)}
@@ -214,9 +215,13 @@ def terms_of(pair: Pair) -> dict[str, Any]:
     }
 
 
-def rows_of(asked: DisaggAsked, pair: Pair, at: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
-    """One object for each deployment `at` its place; columns are turned whole, for there may be 100,000."""
+def rows_of(
+    asked: DisaggAsked, pair: Pair, at: npt.NDArray[np.int64], slos: tuple[Slo, ...] = ()
+) -> list[dict[str, Any]]:
+    """One object for each deployment `at` its place, with the metrics of a row and those that `slos` bound; columns
+    are turned whole, for there may be 100,000."""
     answer, chosen = pair.answer, pair.answer.deployments
+    names = dict.fromkeys([*SHOWN, *(slo.name for slo in slos)])
     busy = [share[at].tolist() for share in answer.utilisation.values()]
     parts: dict[str, Any] = {
         **sides_of(asked, pair.asked, chosen, at),
@@ -225,7 +230,7 @@ def rows_of(asked: DisaggAsked, pair: Pair, at: npt.NDArray[np.int64]) -> list[d
         "left_over": answer.left_over[at].tolist(),
         "feasible": answer.feasible[at].tolist(),
         "reason": map(answer.reasons.get, at.tolist()),
-        **{name: intervals(answer.metrics[name], at) for name in SHOWN if name in answer.metrics},
+        **{name: intervals(answer.estimate(name), at) for name in names if answer.predicts(name)},
         "limits": answer.limits[at].tolist(),
         "utilisation": [dict(zip(answer.utilisation, row, strict=True)) for row in zip(*busy, strict=True)],
         "provenance": [Provenance.LEARNED if answer.learned else Provenance.ROOFLINE] * len(at),

@@ -31,7 +31,7 @@ def with_fitted(points: Points, version: str | None, store: Store | None) -> tup
         history, taught = _taught(store.state, points.engine.name)
         found = fitted_overheads(history, taught, points.engine.name, version, points.platform.name)
     if found is None:
-        return points, FittedOverheads(points.overheads, 0, 0, 0)
+        return points, FittedOverheads(points.overheads, 0, 0, 0, 0)
     return replace(points, fitted_overheads=found.overheads), found
 
 
@@ -49,13 +49,25 @@ def _taught(state: State, engine: str) -> tuple[Columns, Training]:
 
 def overheads_document(found: FittedOverheads) -> dict[str, Any]:
     """Seconds per request, output token, layer, sequence and step, how many runs of how many groups told them, and how
-    many of these are of the same version and platform."""
-    return {**asdict(found.overheads), "runs": found.runs, "groups": found.groups, "own_runs": found.own}
+    many of these are on the same platform, and of the same version there."""
+    counts = {"runs": found.runs, "groups": found.groups, "platform_runs": found.here, "own_runs": found.own}
+    return {**asdict(found.overheads), **counts}
 
 
 def overheads_text(told: Mapping[str, Any]) -> str:
     """One line for people, of such a document."""
     step, sequence, request = told["step_s"] * 1e3, told["sequence_s"] * 1e6, told["request_s"] * 1e3
     parts = f"{step:.3g} ms a step, {sequence:.3g} µs a sequence in it, {request:.3g} ms a request"
-    of_runs = f"{told['runs']} runs of {told['groups']} groups ({told['own_runs']} of this version and platform)"
+    of_runs = f"{_counted(told['runs'], 'run')} of {_counted(told['groups'], 'group')} ({_like_this(told)})"
     return f"the engine's overheads are fitted to {of_runs}: {parts}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _like_this(told: Mapping[str, Any]) -> str:
+    if told["own_runs"]:
+        return f"{told['own_runs']} of this version and platform"
+    here = told["platform_runs"]
+    return f"{here} on this platform, whatever their version" if here else "none on this platform"

@@ -13,7 +13,7 @@ from statistics import NormalDist
 from typing import Any
 
 from model.derived import spread_of
-from model.load import variety
+from model.load import means_drawn, variety
 from perfdb.records import Workload
 from servecast.slo import Slo
 from servecast.spec import split_statistic
@@ -71,9 +71,9 @@ def _spread(row: Mapping[str, Any], name: str, load: Workload) -> float:
     """sd of the log of a latency over requests."""
     if name != "e2e_s":
         return spread_of(name)
-    deviation = variety(load.lengths)[1]
+    deviation, osl = variety(load.lengths)[1], means_drawn(load.lengths, load.isl or 1.0, load.osl or 1.0)[1]
     if math.isfinite(deviation):
-        return math.hypot(spread_of("tpot_s"), math.sqrt(math.log1p((deviation / (load.osl or 1.0)) ** 2)))
+        return math.hypot(spread_of("tpot_s"), math.sqrt(math.log1p((deviation / osl) ** 2)))
     if "e2e_s_p90" not in row:
         return spread_of(name)
     normal = _NORMAL.inv_cdf(0.9)

@@ -24,6 +24,13 @@ _WAVES = 10
 _LEAST_S, _LIVES = 60.0, 10.0
 """A rate is simulated for so many seconds, and times as long as half of the requests take: in less time an overload
 builds up no queue, but fills places that are still free."""
+_CONVERSATIONS = 100.0
+"""And for so many times as long as a conversation takes: a cache that pauses leave full is thrown over by a burst after
+a long time only, and then what was said is no longer in it, so that all takes longer."""
+_LONGER = 4
+"""A run that tells nothing is followed by one of so many times the requests at most: most overloads show early."""
+_NEARLY = 0.8
+"""Share of what is enough that will do: requests take a little longer in each longer run."""
 _MOST_REQUESTS = 200_000
 SIMULATED = np.array(["simulated"], dtype=object)
 GAPS = ("tpot_s", "itl_s")
@@ -176,6 +183,15 @@ class Simulated:
         places = max(round(load), 1)
         return sampled(self.traffic.under(concurrency=places), max(self.requests, _WAVES * places), self.seed)
 
+    def enough(self, load: float, answer: Mapping[str, Any]) -> int:
+        """How many requests tell whether a load is served, by the `answer` of those that were; any of them tell that it
+        is not, and of a closed loop that it is."""
+        if not self.is_rate or answer["kept_up"] < KEEPS_UP:
+            return 0
+        talk, e2e = self.traffic.conversations, answer["e2e_s"]
+        seconds = _LIVES * e2e["p50"] if talk is None else _CONVERSATIONS * talk.life_s(e2e["mean"])
+        return min(round(load * seconds), _MOST_REQUESTS)
+
 
 @dataclass(frozen=True)
 class SimulatedCurve:
@@ -209,9 +225,9 @@ class SimulatedCurve:
     def _run(self, load: float) -> dict[str, Any]:
         try:
             answer = self.server.serve(self.how.under(load))
-            enough_s = _LIVES * answer["e2e_s"]["p50"]
-            if self.how.is_rate and answer["kept_up"] >= KEEPS_UP and answer["requests"] < load * enough_s:
-                answer = self.server.serve(self.how.under(load, enough_s))
+            while answer["requests"] < _NEARLY * self.how.enough(load, answer):
+                seconds = min(_LONGER * answer["requests"], self.how.enough(load, answer)) / load
+                answer = self.server.serve(self.how.under(load, seconds))
         except InputError as error:  # this config can never serve these requests; others may
             return {"refused": str(error)}
         return {**answer, "served": answer["kept_up"] if self.how.is_rate else 1.0}

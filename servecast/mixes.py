@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from perfdb.errors import InputError
-from perfdb.lengths import Lengths
+from perfdb.lengths import Lengths, check_shares
 
 Weight = Annotated[float, Field(gt=0, lt=1e12)]
 
@@ -26,8 +26,9 @@ def mixed(parts: Sequence[PartSpec]) -> Lengths:
     """The lengths of a mix.
 
     Raises:
-        InputError: those of a part cannot be read.
+        InputError: those of a part cannot be read, or weights that look like shares are none.
     """
+    check_shares("mix", [part.weight for part in parts])
     return Lengths.mixed((part.weight, Lengths.parse(part.lengths)) for part in parts)
 
 

@@ -144,6 +144,8 @@ SYNONYMS = {
     "custom_allreduce": "all_reduce", "allreduce": "all_reduce", "rmsnorm": "norm", "rms_norm": "norm",
     "sampler": "sampling", "send": "p2p",
 }  # fmt: skip
-FROM_ZERO = frozenset({"prefix", "window", "skew", "q_lora_rank"})
-"""Arguments that may be 0."""
+LOWEST = {"prefix": 0.0, "window": 0.0, "skew": 0.0, "q_lora_rank": 0.0, "devices": 2.0}
+"""Arguments that may be 0, or must be more than 1."""
+NOT_ABOVE = {"topk": "experts", "moe_ep": "experts", "kv_heads": "heads"}
+"""Arguments of which there are no more than of another."""
 MOST_ARGUMENTS = max(len(asked.arguments) for asked in OPERATIONS.values())

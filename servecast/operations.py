@@ -15,11 +15,25 @@ from model.tables.answer import Answer
 from model.tables.library import Tables
 from perfdb.errors import FileError, InputError, UnknownNameError
 from perfdb.operations import canonical_dtype
-from servecast.operation_kinds import FROM_ZERO, MOST_ARGUMENTS, OPERATIONS, SYNONYMS, Asked, Formats, Numbers
+from perfdb.texts import printable
+from servecast.operation_kinds import (
+    LOWEST,
+    MOST_ARGUMENTS,
+    NOT_ABOVE,
+    OPERATIONS,
+    SYNONYMS,
+    Asked,
+    Formats,
+    Numbers,
+)
 from servecast.output import note, print_table
 
 _MOST = 1e15
 """More of anything no machine has, and products of several such numbers are still finite."""
+
+_COLUMNS = ("op", "dtype", "a1")
+"""Those that no file goes without."""
+_UNANSWERED = "-"
 
 Group = tuple[str, Formats, *tuple[float, ...]]
 
@@ -65,10 +79,14 @@ def read_questions(path: Path) -> Questions:
 def _rows(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise FileError.unreadable(path, error, "a CSV of op, dtype, a1, a2 …") from error
-    if not rows or not {"op", "dtype", "a1"} <= set(rows[0]):
+    lacking = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+    if rows and lacking:
+        raise FileError.at(str(path), f"no column {' and none '.join(lacking)}", f"a header of {', '.join(_COLUMNS)} …")
+    if not rows:
         raise FileError(f"{path}: no rows of op, dtype, a1 .. a6; expected a header and one operation a row")
     return rows
 
@@ -99,11 +117,23 @@ def _numbers(row: Mapping[str, Any], asked: Asked, where: str, op: str) -> list[
             numbers[place] = asked.defaults[place - told]
         elif name:
             numbers[place] = _number(text, name, f"{where}a{place + 1}", op)
+    _check_keys(dict(zip(asked.arguments, numbers, strict=False)), asked, where, op)
     return numbers
 
 
+def _check_keys(said: Mapping[str, float], asked: Asked, where: str, op: str) -> None:
+    """What tells kernels apart is counted, and no part of it may be more than there is of the whole."""
+    for place in range(*asked.keys.indices(len(asked.arguments))):
+        name = asked.arguments[place]
+        number, most = said[name], said[NOT_ABOVE[name]] if name in NOT_ABOVE else _MOST
+        if name != "skew" and (number % 1.0 or number > most):
+            whole = f"the {name} of {op}, a whole number"
+            right = f"{whole} up to the {NOT_ABOVE[name]}, {most:g}" if name in NOT_ABOVE else whole
+            raise FileError.at(f"{where}a{place + 1}", repr(f"{number:g}"), right)
+
+
 def _number(text: str, name: str, where: str, op: str) -> float:
-    lowest = 0.0 if name in FROM_ZERO else 1.0
+    lowest = LOWEST.get(name, 1.0)
     try:
         number = float(text)
     except ValueError:
@@ -166,14 +196,18 @@ def _counted(asked: Questions) -> list[str]:
 
 
 def say_operations(document: Mapping[str, Any], path: Path) -> None:
-    """A table on stdout; what stands in for what on stderr, and how many rows cannot be answered."""
+    """A table on stdout and below it why rows have no answer; what stands in for what on stderr, and how many have
+    none."""
     for warning in document["warnings"]:
         note(warning)
     rows = [_cells(number, row) for number, row in enumerate(document["rows"], 1)]
     print_table([f"row of {path.name}", "latency", "± sd", "provenance"], rows)
+    for row in document["rows"]:
+        if "error" in row:
+            print(printable(row["error"]))
 
 
 def _cells(number: int, row: Mapping[str, Any]) -> Sequence[object]:
     if "error" in row:
-        return [number, "", "", row["error"]]
+        return [number, _UNANSWERED, _UNANSWERED, _UNANSWERED]
     return [number, f"{row['latency_s'] * 1e6:.2f} µs", f"{row['rel_sd']:.1%}", row["provenance"]]

@@ -15,6 +15,7 @@ from perfdb.paths import is_there
 if TYPE_CHECKING:
     from perfdb.records import Scalar
     from perfdb.store import Store
+    from servecast.config_list import ConfigList
 
 DEFAULT_DB = Path("servecast.duckdb")
 
@@ -31,6 +32,10 @@ Scenario = Annotated[
 ]
 Decode = Annotated[str | None, typer.Option("--decode", help="The decode pool's accelerator, where it is another.")]
 Link = Annotated[float | None, typer.Option("--link", help="GB/s from a device of one pool to one of the other.")]
+Configs = Annotated[
+    Path | None,
+    typer.Option("--configs", metavar="FILE", help="A list of configs, one a row: .jsonl, .json, .yaml or .csv."),
+]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="A parameter and its value; repeatable.")]
 
 
@@ -55,6 +60,19 @@ def open_existing(path: Path, wait_s: float) -> Store:
     if not is_there(path):
         note(f"warning: {path}: no such database; it is read as an empty one")
     return open_store(path, wait_s)
+
+
+def listed_configs(path: Path | None) -> ConfigList | None:
+    """The configs that a file lists; None without one.
+
+    Raises:
+        See `servecast.config_list.ConfigList.read`.
+    """
+    if path is None:
+        return None
+    from servecast.config_list import ConfigList
+
+    return ConfigList.read(path)
 
 
 def pairs(given: Iterable[str] | None, flag: str) -> dict[str, str]:

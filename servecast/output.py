@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -21,8 +22,10 @@ _FOLDED_CELLS = 2000
 
 
 def emit_json(document: object) -> None:
-    """Print one JSON document to stdout; numbers that JSON cannot hold become null."""
-    sys.stdout.write(json.dumps(_plain(document), ensure_ascii=False, allow_nan=False) + "\n")
+    """Print one JSON document to stdout; numbers that JSON cannot hold become null. Only UTF-8 takes every letter of
+    it, else it is written in ASCII."""
+    is_ascii = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"
+    sys.stdout.write(json.dumps(_plain(document), ensure_ascii=is_ascii, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from model.knobs import ROLES
 from perfdb.errors import InputError
 from perfdb.facts.engines import EngineFacts
 from perfdb.records import Scalar
 
+_Said = TypeVar("_Said")
 
-def own_names(facts: EngineFacts, sets: Mapping[str, tuple[Scalar, ...]]) -> dict[str, tuple[Scalar, ...]]:
-    """Parameters by the engine's own names.
+
+def own_names(facts: EngineFacts, sets: Mapping[str, _Said], flag: str = "--set") -> dict[str, _Said]:
+    """What is said of parameters, by the engine's own names of them; `flag` says in errors what named them.
 
     Raises:
         UnknownNameError: the engine has no such parameter. InputError: two names mean the same one.
     """
-    found: dict[str, tuple[Scalar, ...]] = {}
+    found: dict[str, _Said] = {}
     for text, values in sets.items():
         name = facts.parameter(text).name
         if name in found:
-            raise InputError.at(f"--set {text}", f"{name} stands twice", "each parameter once")
+            raise InputError.at(f"{flag} {text}".strip(), f"{name} stands twice", "each parameter once")
         found[name] = values
     return found
 
@@ -31,7 +34,7 @@ def unseen_parameters(facts: EngineFacts, sets: Mapping[str, tuple[Scalar, ...]]
     unseen = [facts.parameters[name] for name in own if not _is_seen(facts.parameters[name].role, own)]
     what = "not seen by the closed form, which only measured configs can tell apart by it"
     names = [", ".join(each.name for each in unseen if bool(each.role) == acts) for acts in (True, False)]
-    ends = ("; servecast simulate acts on it", "")
+    ends = ("; servecast simulate acts on it, or says why it cannot", "")
     return [f"{some}: {what}{end}" for some, end in zip(names, ends, strict=True) if some]
 
 

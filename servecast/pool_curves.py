@@ -13,7 +13,6 @@ import numpy.typing as npt
 from model.disagg.units import POOLS
 from model.prediction import Floats
 from model.tables.said import listening
-from perfdb.errors import InputError
 from perfdb.facts.platforms import platform
 from perfdb.records import Provenance
 from perfdb.store import Store
@@ -52,15 +51,12 @@ class PoolsCurve:
         from model.disagg.answer import disaggregated
 
         with listening() as said:
-            found = disaggregated(replace(self.asked, amounts=loads), self.model.lessons(self.asked.decode))
+            asked = replace(self.asked, amounts=loads)
+            found = disaggregated(asked, self.model.lessons(self.asked.decode), self.model.scenarios)
         self.said.update(said)
-        wrong = [name for name in self.names if name not in found.metrics]
-        if wrong:
-            right = f"one of {', '.join(found.metrics)}; --method simulate knows percentiles of latencies"
-            raise InputError.at(f"metric {wrong[0]}", "not predicted of two pools", right)
         is_rate = self.asked.decode.workload.request_rate is not None
         return Answers(
-            {name: found.metrics[name].mean for name in self.names},
+            {name: found.estimate(name).mean for name in self.names},
             found.metrics["request_tps"].mean / loads if is_rate else np.ones(len(loads)),
             found.feasible,
             found.reasons,

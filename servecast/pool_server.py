@@ -14,8 +14,7 @@ from model.disagg.pools import Pool, link_bytes_s, moved_bytes
 from model.disagg.units import POOLS, Deployments, shared_out
 from model.question import Question
 from model.simulate.engine import scheduled_by, vllm_settings
-from model.simulate.run import summary
-from model.steps.config import step_costs
+from model.simulate.run import summary, with_front_end
 from model.tables.said import listening
 from model.tables.shelf import NO_TABLES
 from perfdb.errors import InputError, RefusedError
@@ -24,14 +23,16 @@ from perfdb.records import Arrival, Scalar, Target, Workload
 from servecast.engine_overheads import overheads_document, with_fitted
 from servecast.kernel_tables import shelf_of, tables_of
 from servecast.pricing import shares_of
-from servecast.simulating import check_sizes, compile_once
+from servecast.simulating import check_ranks, check_sizes, compile_once, costs_of
 
 if TYPE_CHECKING:
     from model.fitted_overheads import FittedOverheads
     from model.points import Points
     from model.simulate.costs import StepCosts
-    from model.simulate.pools import PoolsRun
+    from model.simulate.pools import PoolEngines, Pools, PoolsRun
+    from model.simulate.together import LockstepCosts
     from model.simulate.trace import Trace
+    from model.steps.overheads import Overheads
     from perfdb.store import Store
     from servecast.disagg import DisaggAsked
     from servecast.slo import Slo
@@ -48,13 +49,21 @@ class PoolSide:
     points: Points
     config: Mapping[str, Scalar]
     workers: int
-    costs: StepCosts
+    costs: StepCosts | LockstepCosts
     overheads: FittedOverheads
 
     @property
     def engines(self) -> int:
         """Engines that serve requests of their own."""
         return self.workers * int(self.points.dp[0])
+
+    def pool(self, asked: Trace) -> PoolEngines:
+        """The engines, for the requests of a trace as they see it."""
+        from model.simulate.pools import PoolEngines
+
+        settings = vllm_settings(self.points, self.config, asked)
+        ranks, stages = int(self.points.attention_dp[0]), int(self.points.pp[0])
+        return PoolEngines(self.engines, settings, self.costs, ranks, stages)
 
 
 @dataclass(frozen=True)
@@ -72,19 +81,21 @@ class PoolServer:
     warnings: tuple[str, ...] = ()
 
     def run(self, trace: Trace) -> PoolsRun:
-        """Serve a trace, as the engines see it.
+        """Serve a trace: the engines' times, to whose answers the front ends add their own.
 
         Raises:
             InputError: a request cannot be served.
         """
-        from model.simulate.pools import PoolEngines, Pools, simulate_pools
+        from model.simulate.pools import simulate_pools
+
+        pools, added = self._pools(trace), self._added
+        return simulate_pools(with_front_end(trace, pools.decode.settings, added.request_s, added.token_s), pools)
+
+    def _pools(self, trace: Trace) -> Pools:
+        from model.simulate.pools import Pools
 
         first = replace(trace, output=np.ones_like(trace.output))
-        prefill, decode = (
-            PoolEngines(side.engines, vllm_settings(side.points, side.config, asked), side.costs)
-            for side, asked in ((self.prefill, first), (self.decode, trace))
-        )
-        return simulate_pools(trace, Pools(prefill, decode, *self.token_s))
+        return Pools(self.prefill.pool(first), self.decode.pool(trace), *self.token_s)
 
     def serve(self, trace: Trace, slos: tuple[Slo, ...] = ()) -> dict[str, Any]:
         """What users would have measured and who kept the bounds, what both pools are, what the decode pool held
@@ -94,14 +105,11 @@ class PoolServer:
             InputError: a request cannot be served, or a bounded metric is not simulated.
         """
         from model.simulate.over_time import over_time
-        from model.simulate.pools_clock import serve_pools
         from servecast.counted_goodput import judged
 
-        compile_once(serve_pools, lambda: self.run(trace.first()))
-        started, added = time.process_time(), self.decode.points.overheads
+        compile_once(self._pools(trace).kernel, lambda: self.run(trace.first()))
+        started, added = time.process_time(), self._added
         run = self.run(trace)
-        # a request passes the front ends of both pools
-        added = replace(added, request_s=2.0 * added.request_s)
         answer: dict[str, Any] = dict(summary(run.answers, added.request_s, added.token_s))
         moved = run.moved_s - run.prompts.last_s
         answer |= {
@@ -115,6 +123,12 @@ class PoolServer:
             "warnings": list(self.warnings),
         }
         return {**answer, **judged(answer, run.answers, added, slos), "cpu_s": time.process_time() - started}
+
+    @property
+    def _added(self) -> Overheads:
+        """What is added to a request, which passes the front ends of both pools."""
+        added = self.decode.points.overheads
+        return replace(added, request_s=2.0 * added.request_s)
 
     def _held(self) -> tuple[int, float | None]:
         """Devices of both pools, and what they cost an hour; None where one has no price."""
@@ -200,9 +214,7 @@ def _check(name: str, pool: Pool) -> None:
     check_sizes(pool.points)
     if not pool.feasible[0]:
         raise RefusedError(f"{name}: {pool.reasons[0]}")
-    if pool.points.pp[0] > 1 or pool.points.attention_dp[0] > 1:
-        what = "pools of pipelines, or of ranks that share experts, are not simulated"
-        raise RefusedError.at(name, what, "pp 1 and replicas of their own; whatif --mode disagg answers for them")
+    check_ranks(pool.points)
 
 
 def _side(asked: DisaggAsked, name: str, pool: Pool, workers: int, store: Store | None) -> PoolSide:
@@ -210,7 +222,7 @@ def _side(asked: DisaggAsked, name: str, pool: Pool, workers: int, store: Store 
     config = {parameter: values[0] for parameter, values in one.sets.items()}
     tables = tables_of(pool.points.platform, one.facts.name, one.version, store)
     points, fitted = with_fitted(pool.points, one.version, store)
-    side = PoolSide(points, config, workers, step_costs(points, tables), fitted)
+    side = PoolSide(points, config, workers, costs_of(points, tables), fitted)
     if side.engines > _MOST_ENGINES:
         raise RefusedError.at(
             name, f"{side.engines:,} engines", f"at most {_MOST_ENGINES}: simulate one unit of several"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,8 @@ from servecast.output import print_table
 
 _SHOWN = ("n", "median", "p90", "bias", "coverage90")
 _TENS = 10
+_SERVED = ("model", "platform", "engine")
+"""Fields of a task that say who serves whom."""
 _Point = Callable[[Experiment], PointResult | None]
 
 
@@ -35,19 +38,21 @@ def promises(store: Store, by: str) -> dict[str, Any]:
     """
     if by not in GROUPINGS:
         raise UnknownNameError.of("grouping", by, GROUPINGS)
-    tasks = {run_id: (name, _operating_point(task)) for run_id, name, task in _runs(store)}
+    runs = _runs(store)
+    names = _told_apart([(name, json.loads(task)) for _, name, task in runs])
+    tasks = {run: (name, _operating_point(task)) for (run, _, task), name in zip(runs, names, strict=True)}
     pairs: dict[tuple[Any, ...], list[tuple[Interval, float]]] = defaultdict(list)
     for experiment in store.experiments():
         name, point_of = tasks.get(experiment.run_id, ("", _first))
         point = point_of(experiment) if experiment.outcome.usable else None
         for metric, promised in experiment.predicted.items():
             value = _value(point, metric)
-            if min(value, promised.mean, promised.lo) > 0.0:
+            if all(0.0 < number < math.inf for number in (value, promised.mean, promised.lo, promised.hi)):
                 pairs[(name, metric, *GROUPINGS[by](experiment))].append((promised, value))
     if not pairs:
         raise InputError.at(str(store.path), "no experiment was promised what it measured", "a tuning's database")
-    names = ("task", "metric", *([] if by == "task" else [by]))
-    rows = [{**dict(zip(names, key, strict=True)), **_scored(found)} for key, found in pairs.items()]
+    columns = ("task", "metric", *([] if by == "task" else [by]))
+    rows = [{**dict(zip(columns, key, strict=True)), **_scored(found)} for key, found in pairs.items()]
     return {"rows": rows, "by": by}
 
 
@@ -66,6 +71,18 @@ def _ten(index: int) -> str:
 
 def _runs(store: Store) -> list[list[Any]]:
     return store.sql("SELECT run_id, name, task FROM runs").rows
+
+
+def _told_apart(tasks: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """The names of tasks; where several on different models, platforms or engines have one name, with these."""
+    whom = [tuple(str(task[field]) for field in _SERVED if task.get(field)) for _, task in tasks]
+    served: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for (name, _), own in zip(tasks, whom, strict=True):
+        served[name].add(own)
+    return [
+        f"{name} ({', '.join(own)})" if len(served[name]) > 1 else name
+        for (name, _), own in zip(tasks, whom, strict=True)
+    ]
 
 
 def _operating_point(task: str) -> _Point:

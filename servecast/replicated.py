@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.load import Load
-from model.prediction import Estimate, Floats, GridPrediction
+from model.prediction import Floats, GridPrediction
 
 Ints = npt.NDArray[np.int64]
 _RATES = ("output_tps", "request_tps", "total_tps")
@@ -31,7 +31,6 @@ def of_all(answer: GridPrediction, worth: Floats, replicas: Ints) -> GridPredict
     each = worth / np.maximum(replicas, 1)
     factors = {**dict.fromkeys(_RATES, worth), "output_tps_per_gpu": each, "cost_per_mtok": 1.0 / each}
     metrics = {
-        name: Estimate(found.log_mean + np.log(factors[name]), found.log_sd) if name in factors else found
-        for name, found in answer.metrics.items()
+        name: found.times(np.log(factors[name])) if name in factors else found for name, found in answer.metrics.items()
     }
     return replace(answer, metrics=metrics)

@@ -30,8 +30,10 @@ from servecast.space import devices_of
 if TYPE_CHECKING:
     from model.fitted_overheads import FittedOverheads
     from model.points import Points
+    from model.simulate.costs import StepCosts
     from model.simulate.replicas import Replicas
     from model.simulate.run import Run
+    from model.simulate.together import LockstepCosts
     from model.simulate.trace import Trace
     from model.simulate.traffic import Traffic
     from model.tables.library import Tables
@@ -140,15 +142,19 @@ class Server:
     warnings: tuple[str, ...] = ()
 
     def run(self, trace: Trace) -> Run:
-        """Serve a trace, as the engine sees it.
+        """Serve a trace: the engine's times, to whose answers the front end adds its own.
 
         Raises:
             InputError: a request cannot be served.
         """
         from model.simulate.engine import engine_settings
         from model.simulate.replicas import simulate_replicas
+        from model.simulate.run import with_front_end
 
-        return simulate_replicas(trace, engine_settings(self.points, self.config, trace), self.replicas)
+        settings, added = engine_settings(self.points, self.config, trace), self.points.overheads
+        return simulate_replicas(
+            with_front_end(trace, settings, added.request_s, added.token_s), settings, self.replicas
+        )
 
     def serve(self, trace: Trace, slos: tuple[Slo, ...] = ()) -> dict[str, Any]:
         """What users would have measured and who kept the bounds, what the servers held meanwhile, and the CPU seconds
@@ -212,14 +218,18 @@ def server_of(
 def _replicas(points: Points, tables: Tables) -> Replicas:
     """Ranks that share experts take their steps together, and but for SGLang's are chosen by load; others are served in
     turn."""
-    from model.simulate.lockstep_costs import lockstep_costs
     from model.simulate.replicas import Replicas
+
+    is_by_load = bool(points.attention_dp[0] > 1) and points.engine.name != "sglang"
+    return Replicas(int(points.dp[0]), costs_of(points, tables), is_by_load, int(points.pp[0]))
+
+
+def costs_of(points: Points, tables: Tables) -> StepCosts | LockstepCosts:
+    """What steps of the one config in `points` take: of an engine by itself, or of all ranks that share experts."""
+    from model.simulate.lockstep_costs import lockstep_costs
     from model.steps.config import step_costs
 
-    count, stages = int(points.dp[0]), int(points.pp[0])
-    if points.attention_dp[0] > 1:
-        return Replicas(count, lockstep_costs(points, tables), points.engine.name != "sglang", stages)
-    return Replicas(count, step_costs(points, tables), stages=stages)
+    return (lockstep_costs if points.attention_dp[0] > 1 else step_costs)(points, tables)
 
 
 def _check(points: Points) -> None:
@@ -228,6 +238,15 @@ def _check(points: Points) -> None:
     refused = why_not_started(points, memory(points), 0)
     if refused:
         raise RefusedError(refused)
+    check_ranks(points)
+
+
+def check_ranks(points: Points) -> None:
+    """Refuse ranks of which only some share experts.
+
+    Raises:
+        RefusedError: it is so.
+    """
     sharing = points.attention_dp[0]
     if sharing > 1 and points.dp[0] != sharing:
         what = f"{points.dp[0]:.0f} ranks of which {sharing:.0f} share experts: only some of them wait for each other"

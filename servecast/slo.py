@@ -52,7 +52,8 @@ class Slo:
 
     def violation(self, values: Floats) -> Floats:
         """How many times the limit the values are, n, so that 1 is just good; what is not known is bad."""
-        ratio = self.limit / np.maximum(values, 1e-300) if self.is_floor else values / self.limit
+        with np.errstate(over="ignore"):
+            ratio = self.limit / np.maximum(values, 1e-300) if self.is_floor else values / self.limit
         return np.where(np.isfinite(values), ratio, np.inf)
 
     def __str__(self) -> str:

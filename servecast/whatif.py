@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from model.architecture import resolve_model
 from model.load import Load, load_of
-from model.prediction import Bools, Floats, GridPrediction
+from model.prediction import Floats, GridPrediction
 from model.prefix_cache import SharedPrefixes
-from model.question import Question, analyse
+from model.question import Question
 from model.scenario import ScenarioIndex
 from model.surrogate import Surrogate
 from model.tables.said import listening
@@ -23,7 +24,7 @@ from perfdb.errors import InputError
 from perfdb.facts.engine_names import name_and_version
 from perfdb.facts.engines import EngineFacts, engine
 from perfdb.facts.platforms import platform
-from perfdb.records import Arrival, Grid, Scalar, Target, Workload
+from perfdb.records import Grid, Scalar, Target, Workload
 from perfdb.store import State, Store
 from search.space import ConfigSpace, Parameter
 from servecast.first_learning import say_learning
@@ -31,17 +32,22 @@ from servecast.goodput import judged_row
 from servecast.kernel_tables import shelf_of
 from servecast.parameters import own_names, unseen_parameters
 from servecast.replicated import of_all, share_of_one
-from servecast.slo import Slo, met
+from servecast.slo import Slo
 from servecast.space import devices_of
-from servecast.whatif_rows import rows_of_grid, shown_of
+from servecast.threads import in_threads
+from servecast.whatif_rows import best_places, kept, ranked_by, rows_of_grid, shown_of
+
+if TYPE_CHECKING:
+    from servecast.config_list import ConfigList
 
 Answered = tuple[npt.NDArray[np.int64], Question, GridPrediction]
 """Rows of a grid, the question about them and its answer."""
-MOST_TOKENS = 1e9
 _AT_ONCE = 4096
 """Configs of several numbers of devices that are asked for at once: more take their memory in parts."""
 _PART = 1 << 17
-"""Configs that are predicted at once: each takes two kilobytes meanwhile."""
+"""Configs that are predicted together: each takes two kilobytes meanwhile."""
+_PARTS_AT_ONCE = 4
+"""Parts that are predicted at the same time, where there are so many cores."""
 MOST_LINES, MOST_ROWS = 50, 10_000
 """Configs that a person is shown, and that a document of a larger grid holds: a million rows are a gigabyte."""
 
@@ -64,7 +70,8 @@ def _fitted(state: State, without_run: str | None) -> Surrogate:
 
 @dataclass(frozen=True)
 class WhatIf:
-    """One question of a user: names as typed, and per parameter the values whose product is asked for.
+    """One question of a user: names as typed, and per parameter the values whose product is asked for, of each config
+    of a list if there is one.
 
     Configs that say nothing of tp, pp and dp are one server of all `devices`, where these are given; of others as many
     servers as there are devices for share the load. Earlier prompts brought `reused` tokens of each prompt: `prefixes`.
@@ -78,6 +85,7 @@ class WhatIf:
     devices: int | None = None
     reused: float = 0.0
     prefixes: SharedPrefixes | None = None
+    listed: ConfigList | None = None
 
     @cached_property
     def version(self) -> str | None:
@@ -93,20 +101,60 @@ class WhatIf:
         """
         return engine(name_and_version(self.engine)[0])
 
+    @cached_property
+    def rows(self) -> ConfigList | None:
+        """The list by the engine's own names, each config once; raises as `grid`."""
+        if self.listed is None:
+            return None
+        return self.listed.of_engine(self.facts, own_names(self.facts, self.sets))
+
+    @property
+    def settings(self) -> dict[str, tuple[Scalar, ...]]:
+        """Every parameter of which something is said, by the engine's own name, and its values; raises as `grid`."""
+        sets = own_names(self.facts, self.sets)
+        return sets if self.rows is None else {**self.rows.values, **sets}
+
     def grid(self) -> Grid:
-        """The product of the values, n configs.
+        """The product of the values, or of each config of the list with it, n configs.
 
         Raises:
             UnknownNameError: the engine has no such parameter. InputError: two names mean one parameter, or there are
                 too many combinations.
         """
-        known = self.facts.parameters
-        sets = own_names(self.facts, self.sets)
-        # A grid needs a column to have a row: without --set the engine's first parameter is left to the engine.
-        chosen = sets or {next(iter(known)): (None,)}
-        return ConfigSpace(
-            tuple(Parameter(name, values, known[name].applied) for name, values in chosen.items())
-        ).grid()
+        known, sets = self.facts.parameters, own_names(self.facts, self.sets)
+        space = ConfigSpace(tuple(Parameter(name, values, known[name].applied) for name, values in sets.items()))
+        return space.grid() if self.rows is None else self.rows.times(space.grid())
+
+    @property
+    def notes(self) -> list[str]:
+        """A sentence where configs of the list are answered once for several."""
+        again = 0 if self.rows is None else self.rows.repeated
+        return [f"{again} of the configs listed repeat others, and each is answered once"] if again else []
+
+    def said(self, config: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """A config of the grid without what only others of a list say something of."""
+        return {name: value for name, value in config.items() if self.rows is None or value is not None}
+
+    @contextmanager
+    def telling_rows(self) -> Iterator[None]:
+        """What is refused of the value in a row of the list is refused by the name of the row."""
+        try:
+            yield
+        except InputError:
+            alone = replace(self, listed=None)
+            told = self.rows and not alone._refusal(alone.grid()) and self.rows.refused(self.grid(), self._refusal)
+            if told:
+                raise told from None
+            raise
+
+    def _refusal(self, grid: Grid) -> InputError | None:
+        """Why the values of a grid are refused, if they are."""
+        try:
+            for _, question in self.questions(grid):
+                question.resolve(question.grid, load_of(question.workload, len(question.grid)))
+        except InputError as error:
+            return error
+        return None
 
     def servers(self, grid: Grid) -> npt.NDArray[np.int64]:
         """How many servers of each config there are devices for, `n`; one where nobody says how many devices."""
@@ -122,8 +170,8 @@ class WhatIf:
     ) -> Iterator[tuple[npt.NDArray[np.int64], Question]]:
         """Rows of the grid and the question about them, one for each number of devices that configs take.
 
-        With `scenarios`, and unless the grid is large, one for all those on which nothing was measured: there, answers
-        do not depend on what else is asked. Its target has the fewest of them.
+        With `scenarios`, and unless the grid is large, one for all those on which nothing was measured or failed:
+        there, answers do not depend on what else is asked. Its target has the fewest of them.
 
         Raises:
             UnknownNameError: the model, platform or engine is not known. ModelError, FileError: the model's files.
@@ -139,7 +187,7 @@ class WhatIf:
         whole = replace(whole, prefixes=self.prefixes)
         apart = devices
         if scenarios is not None and len(grid) <= _AT_ONCE:
-            apart = np.where(np.isin(devices, list(scenarios.places(whole))), devices, 0)
+            apart = np.where(np.isin(devices, list(scenarios.told_of(whole))), devices, 0)
         for number in sorted(set(apart.tolist())):
             rows = np.flatnonzero(apart == number)
             if len(rows) == len(grid):
@@ -170,9 +218,9 @@ def whatif(
     names = tuple(dict.fromkeys([*shown_of(platform(asked.platform)), *(slo.name for slo in slos)]))
     is_large = most is not None and len(grid) > _AT_ONCE
     with listening() as said:
-        answers = list(_answers(asked, grid, model, _ranked_by(slos) if is_large else names))
-        shown = _best(answers, slos, len(grid), most)
-        best = int(_best(answers, slos, len(grid), 1)[0])
+        answers = list(_answers(asked, grid, model, ranked_by(slos) if is_large else names))
+        order = best_places([(at, answer) for at, _, answer in answers], slos, len(grid))
+        shown, best = np.arange(len(grid)) if most is None else order[:most], int(order[0])
         if is_large:
             few = grid.take(shown)
             answers = [(shown[at], question, answer) for at, question, answer in _answers(asked, few, model, names)]
@@ -183,7 +231,7 @@ def whatif(
     document: dict[str, Any] = {"mode": "agg", "rows": [rows[place] for place in shown.tolist()], "configs": len(grid)}
     if slos:
         document["slo"] = [str(slo) for slo in slos]
-    document["warnings"] = [*sorted(said), *unseen_parameters(asked.facts, asked.sets)]
+    document["warnings"] = [*sorted(said), *unseen_parameters(asked.facts, asked.settings), *asked.notes]
     if explained:
         [ttft_s] = [
             answer.metrics["ttft_s"].mean[places == best].item() for places, _, answer in answers if best in places
@@ -194,16 +242,23 @@ def whatif(
 
 def _answers(asked: WhatIf, grid: Grid, model: Surrogate, names: Sequence[str]) -> Iterator[Answered]:
     """Rows of a grid, the questions about them and their answers, of the metrics so named; of a large grid in parts."""
-    for places, whole in asked.questions(grid, model.scenarios):
+
+    def answered(part: tuple[npt.NDArray[np.int64], Question]) -> Answered:
+        return *part, _predicted(asked, part[1], model, names)
+
+    with asked.telling_rows():
+        parts = _parts(asked.questions(grid, model.scenarios))
+        yield from in_threads(answered, parts, _PARTS_AT_ONCE) if len(grid) > _PART else map(answered, parts)
+
+
+def _parts(
+    questions: Iterable[tuple[npt.NDArray[np.int64], Question]],
+) -> Iterator[tuple[npt.NDArray[np.int64], Question]]:
+    """Rows of a grid and the question about them, of no more than `_PART` configs each."""
+    for places, whole in questions:
         for first in range(0, len(places), _PART):
             part = np.arange(first, min(first + _PART, len(places)))
-            question = whole if len(part) == len(places) else replace(whole, grid=whole.grid.take(part))
-            yield places[part], question, _predicted(asked, question, model, names)
-
-
-def _ranked_by(slos: tuple[Slo, ...]) -> tuple[str, ...]:
-    """What the best configs of a large grid are chosen by: the other metrics are then predicted of these alone."""
-    return tuple(dict.fromkeys(["output_tps", *(slo.name for slo in slos)]))
+            yield places[part], whole if len(part) == len(places) else replace(whole, grid=whole.grid.take(part))
 
 
 def _predicted(asked: WhatIf, question: Question, model: Surrogate, names: Sequence[str]) -> GridPrediction:
@@ -218,7 +273,10 @@ def _rows(
     asked: WhatIf, question: Question, answer: GridPrediction, slos: tuple[Slo, ...], at: npt.NDArray[np.int64]
 ) -> list[dict[str, Any]]:
     """`rows_of_grid`, with the servers that share given devices, and with what is said of bounds."""
-    rows = rows_of_grid(answer, question.grid if asked.sets else None, at)
+    rows = rows_of_grid(answer, question.grid, at)
+    if asked.rows is not None:
+        for row in rows:
+            row["config"] = asked.said(row["config"])
     if asked.devices is not None:
         servers = asked.servers(question.grid)[at]
         used = servers * devices_of(question.grid, asked.facts, asked.devices)[at]
@@ -226,56 +284,15 @@ def _rows(
             held = {"platform": question.platform.name, "replicas": count, "gpus": gpus}
             row |= {**held, "left_over": asked.devices - gpus}
     if slos:
-        for row, is_kept in zip(rows, _kept(answer, slos)[at].tolist(), strict=True):
+        for row, is_kept in zip(rows, kept(answer, slos)[at].tolist(), strict=True):
             row.update(judged_row(row, slos, is_kept, asked.workload))
     return rows
 
 
-def _kept(answer: GridPrediction, slos: tuple[Slo, ...]) -> Bools:
-    """Which configs keep all bounds by central values, `n`; all, where there are none."""
-    if not slos:
-        return np.ones(len(answer.feasible), dtype=bool)
-    return met(slos, {slo.name: answer.metrics[slo.name].mean for slo in slos})
-
-
-def _best(answers: Sequence[Answered], slos: tuple[Slo, ...], n: int, most: int | None) -> npt.NDArray[np.int64]:
-    """The rows of the grid to show: all of them, or so many, the best of those that fit and keep the bounds first."""
-    if most is None:
-        return np.arange(n)
-    rank, is_worse = np.empty(n), np.zeros(n, dtype=bool)
-    for places, _, answer in answers:
-        rank[places] = np.where(answer.feasible, -answer.metrics["output_tps"].mean, np.inf)
-        is_worse[places] = ~(answer.feasible & _kept(answer, slos))
-    return np.lexsort((rank, is_worse))[:most]
-
-
 def _explained(asked: WhatIf, grid: Grid, model: Surrogate, ttft_s: float) -> dict[str, Any]:
-    """Where the time of the one config of `grid` goes: of its steps, and of its first token, predicted in `ttft_s`."""
-    from model.steps.explain import explain
+    """The one config of `grid`, of which a first token takes `ttft_s`, and where its time goes."""
+    from servecast.explained import explained
 
     _, question = next(asked.questions(grid))
     load = None if asked.devices is None else asked.shared_out(question)[0]
-    found = analyse(replace(question, shelf=model.shelf), load=load)
-    parts = explain(found.points, 0, found.serving.active.item())
-    steps = {step: [asdict(share) for share in shares] for step, shares in parts.items()}
-    config = {name: column.tolist()[0] for name, column in grid.columns.items()} if asked.sets else {}
-    first = {name: seconds.item() for name, seconds in found.serving.first_token.items()}
-    told = {"first_token": {**first, "learned or measured": ttft_s - sum(first.values())}}
-    return {"config": config, "active": found.serving.active.item(), **told, **steps}
-
-
-def workload_of(isl: float, osl: float, concurrency: int | None, rate: float | None, batch: int | None) -> Workload:
-    """The operating point of a question; exactly one load must be given.
-
-    Raises:
-        InputError: none or several of concurrency, rate and batch.
-    """
-    loads = {"--concurrency": concurrency, "--rate": rate, "--batch": batch}
-    given = [flag for flag, value in loads.items() if value is not None]
-    if len(given) != 1:
-        raise InputError.at("load", f"{' and '.join(given) or 'none'} given", f"exactly one of {', '.join(loads)}")
-    arrival = {"--concurrency": Arrival.CLOSED, "--rate": Arrival.POISSON, "--batch": Arrival.BATCH}[given[0]]
-    for flag, value in (("--isl", isl), ("--osl", osl), (given[0], loads[given[0]])):
-        if value is None or not 0 < value <= MOST_TOKENS:
-            raise InputError.at(flag, f"{value} is out of range", f"a number above 0 and up to {MOST_TOKENS:.0e}")
-    return Workload(isl=isl, osl=osl, arrival=arrival, concurrency=concurrency, request_rate=rate, batch_size=batch)
+    return {"config": asked.said(grid.config(0)), **explained(replace(question, shelf=model.shelf), load, ttft_s)}

@@ -46,7 +46,7 @@ def overload_texts(answer: Mapping[str, Any], rate: float | None) -> list[str]:
         what = f"{_who(behind, answer)} less than the {rate:g} requests/s that come ({most:.3g} at most)"
         said.append(f"{what}: waits grow for as long as they do, and ttft_s and e2e_s are those of a short run")
     if near:
-        share = f"{min(near):.0%}" if len(near) == 1 else f"{min(near):.0%} to {max(near):.0%}"
+        share = f"{min(near):.0%}" if len(near) == 1 else f"{min(near):.0%} or more"
         what = f"{_who(near, answer)} {rate:g} requests/s at {share} of the most that the closed form gives"
         said.append(f"{what}: so near to it, a small error of that turns waits of milliseconds into minutes")
     return said

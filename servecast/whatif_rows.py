@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.prediction import Estimate, GridPrediction
+from model.prediction import Bools, Estimate, GridPrediction
 from perfdb.facts.platforms import PlatformFacts
 from perfdb.records import Grid
+from servecast.slo import Slo, met
 
 PRICE = "cost_per_mtok"
 _PLAIN = ("ttft_s", "tpot_s", "output_tps", "e2e_s", "itl_s", "request_tps", "total_tps")
@@ -27,10 +28,9 @@ def shown_of(facts: PlatformFacts) -> tuple[str, ...]:
     return tuple(name for name in SHOWN if name != PRICE or facts.usd_per_hour)
 
 
-def rows_of_grid(answer: GridPrediction, grid: Grid | None, at: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
+def rows_of_grid(answer: GridPrediction, grid: Grid, at: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
     """One object for each config `at` its place; columns are turned whole, for a grid may have 100,000 rows."""
-    names = [] if grid is None else list(grid.columns)
-    columns = [] if grid is None else [grid.columns[name][at].tolist() for name in names]
+    names, columns = list(grid.columns), [column[at].tolist() for column in grid.columns.values()]
     cells = zip(*columns, strict=True) if columns else repeat((), len(at))
     parts: dict[str, Iterable[Any]] = {
         "config": (dict(zip(names, row, strict=True)) for row in cells),
@@ -49,6 +49,30 @@ def intervals(estimate: Estimate, at: npt.NDArray[np.int64]) -> list[dict[str, f
     part = estimate.take(at)
     ends = zip(part.mean.tolist(), part.lo.tolist(), part.hi.tolist(), strict=True)
     return [None if isnan(mean) else {"mean": mean, "lo": lo, "hi": hi} for mean, lo, hi in ends]
+
+
+def ranked_by(slos: tuple[Slo, ...]) -> tuple[str, ...]:
+    """What the best configs of a large grid are chosen by: the other metrics are then predicted of these alone."""
+    return tuple(dict.fromkeys(["output_tps", *(slo.name for slo in slos)]))
+
+
+def kept(answer: GridPrediction, slos: tuple[Slo, ...]) -> Bools:
+    """Which configs keep all bounds by central values, `n`; all, where there are none."""
+    if not slos:
+        return np.ones(len(answer.feasible), dtype=bool)
+    return met(slos, {slo.name: answer.metrics[slo.name].mean for slo in slos})
+
+
+def best_places(
+    answers: Iterable[tuple[npt.NDArray[np.int64], GridPrediction]], slos: tuple[Slo, ...], n: int
+) -> npt.NDArray[np.int64]:
+    """The n rows of a grid, whose `answers` are of these rows: those that fit and keep the bounds first, of these those
+    of the best throughput."""
+    rank, is_worse = np.empty(n), np.zeros(n, dtype=bool)
+    for places, answer in answers:
+        rank[places] = np.where(answer.feasible, -answer.metrics["output_tps"].mean, np.inf)
+        is_worse[places] = ~(answer.feasible & kept(answer, slos))
+    return np.lexsort((rank, is_worse))
 
 
 def best_rows(rows: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:

@@ -40,19 +40,26 @@ def slo_cells(row: Mapping[str, Any]) -> list[object]:
 
 
 def _configs(rows: Sequence[Mapping[str, Any]]) -> Sequence[object]:
-    """What rows are called: their parameters, with several servers how many there are."""
-    if any(row.get("replicas", 1) > 1 for row in rows):
-        return [f"{row['replicas']} x ({config_text(row['config'])})" for row in rows]
+    """What rows are called: their parameters, with several servers how many there are, and devices that none takes."""
+    if any(row.get("replicas", 1) > 1 or row.get("left_over") for row in rows):
+        return [f"{row['replicas']} x ({config_text(row['config'])}){_left_text(row['left_over'])}" for row in rows]
     return [row["config"] for row in rows]
 
 
+def _left_text(devices: int) -> str:
+    return f" + {devices} device{'' if devices == 1 else 's'} left" if devices else ""
+
+
 def _say_explained(found: Mapping[str, Any]) -> None:
+    from servecast.memory_account import say_memory
+
     parts = found["first_token"]
     total = sum(parts.values())
     table = [[name, f"{part * 1e3:.1f} ms", f"{part / total:.1%}"] for name, part in parts.items()]
     print_table(["a first token takes", "time", "share"], table, f"\nfirst token: {total * 1e3:.1f} ms")
     for step in ("prefill", "decode"):
         say_kernels(step, found[step], found["active"])
+    say_memory(found["memory"])
 
 
 def say_kernels(step: str, shares: Sequence[Mapping[str, Any]], active: float) -> None:

@@ -15,6 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from model.convoy import DEFAULT_WAVES
+from model.derived import can_predict, percentile
+from model.disagg.decoding import Spent, spent
+from model.disagg.feasibility import feasibility
 from model.disagg.flow import (
     ACTIVE,
     MOVE_S,
@@ -30,15 +33,18 @@ from model.disagg.flow import (
 from model.disagg.lessons import correction
 from model.disagg.metrics import Analytic, estimates
 from model.disagg.pools import LEVELS, Pool, link_bytes_s
-from model.disagg.units import ALONE, POOLS, STAGES, Deployments, Shared, Sharing, shared_out
+from model.disagg.units import ALONE, STAGES, Deployments, Shared, Sharing, shared_out
 from model.lessons import Lessons
 from model.load import VARIATION, Load
 from model.prediction import Bools, Estimate, Floats
 from model.question import Question
 from model.queueing import MOST_LOAD, in_flight
+from model.scenario import ScenarioIndex
 from perfdb.errors import InputError
 
 Ints = npt.NDArray[np.int64]
+_UNTOLD = 1000.0
+"""Requests that come at a rate, where nobody says how many are sent."""
 _ROW_S = 3e-3
 """What a row takes in plain Python at most; see `model.loops`."""
 
@@ -82,6 +88,21 @@ class Answer:
     active: Floats
     learned: bool
 
+    def estimate(self, name: str) -> Estimate:
+        """A metric, with a statistic or without.
+
+        Raises:
+            InputError: it is not predicted of two pools.
+        """
+        if not self.predicts(name):
+            right = f"one of {', '.join(self.metrics)}; latencies also with a statistic"
+            raise InputError.at(f"metric {name}", "not predicted of two pools", right)
+        return self.metrics[name] if name in self.metrics else percentile(self.metrics, name)
+
+    def predicts(self, name: str) -> bool:
+        """Whether there is an estimate of that name."""
+        return name in self.metrics or (can_predict(name) and name.rpartition("_")[0] in self.metrics)
+
     @cached_property
     def limits(self) -> npt.NDArray[np.str_]:
         """Which part of `utilisation` is the busiest, by name, `n`."""
@@ -89,8 +110,9 @@ class Answer:
         return np.asarray(np.array([*self.utilisation])[busiest], dtype=np.str_)
 
 
-def disaggregated(asked: Asked, lessons: Lessons | None = None) -> Answer:
-    """Predict n deployments; `lessons` are of whole servers of this model.
+def disaggregated(asked: Asked, lessons: Lessons | None = None, index: ScenarioIndex | None = None) -> Answer:
+    """Predict n deployments; `lessons` are of whole servers of this model, and so are the runs of an `index`, of which
+    those count that failed.
 
     Raises:
         InputError: the workload cannot be served so, or a parameter's value cannot be right.
@@ -99,7 +121,7 @@ def disaggregated(asked: Asked, lessons: Lessons | None = None) -> Answer:
     shared = shared_out(pools, asked.deployments, asked.sharing, asked.link_bytes_s, asked.amounts)
     rows_s = _ROW_S * len(shared.load)
     flow = _open(shared) if shared.is_open else closed_loop.taking(rows_s)(shared.units, shared.load)
-    return _answer(asked, pools, shared, flow, lessons)
+    return _answer(asked, pools, shared, flow, lessons, index)
 
 
 def filled(asked: Asked) -> tuple[Deployments, Ints]:
@@ -159,18 +181,27 @@ def _decoding(units: Units, rows: Ints, rate: Floats) -> tuple[Floats, Floats]:
     return mean - waiting, waiting * (1.0 + VARIATION**2 * units.varied[rows]) / 2.0
 
 
-def _answer(asked: Asked, pools: tuple[Pool, Pool], shared: Shared, flow: Floats, lessons: Lessons | None) -> Answer:
+def _answer(
+    asked: Asked,
+    pools: tuple[Pool, Pool],
+    shared: Shared,
+    flow: Floats,
+    lessons: Lessons | None,
+    index: ScenarioIndex | None,
+) -> Answer:
     points = pools[1].points
     tokens, added = float(points.load.osl[0]) - 1.0, points.overheads
     behind = _behind(shared, flow)
-    decode = flow[:, STEP_S] * shared.units.steps + tokens * added.token_s
-    stages = {"prefill": flow[:, PROMPT_S], "transfer": flow[:, MOVE_S], "wait": flow[:, WAIT_S] + behind.sum(axis=0)}
+    answered = _answered(pools[1], asked.deployments.decode, shared, flow, behind[2])
+    behind[2] = answered.wait_s
+    decode = answered.answer_s + tokens * added.token_s
+    stages = {"prefill": flow[:, PROMPT_S], "transfer": flow[:, MOVE_S], "wait": behind.sum(axis=0)}
     prompt, move, place = behind + np.stack(
-        [flow[:, PROMPT_S] + 2.0 * added.request_s, flow[:, MOVE_S], flow[:, WAIT_S]]
+        [flow[:, PROMPT_S] + 2.0 * added.request_s, flow[:, MOVE_S], np.zeros(len(decode))]
     )
     analytic = Analytic(prompt, move, place, decode / tokens, flow[:, RATE])
     prompting = flow[:, RATE] * flow[:, PROMPT_S] / shared.workers[:, 0]
-    decoding = flow[:, ACTIVE] * points.dp[asked.deployments.decode]
+    decoding = answered.active * points.dp[asked.deployments.decode]
     told = (
         correction("ttft_s", asked.prefill, asked.deployments.prefill, prompting, lessons),
         correction("tpot_s", asked.decode, asked.deployments.decode, decoding, lessons),
@@ -178,7 +209,7 @@ def _answer(asked: Asked, pools: tuple[Pool, Pool], shared: Shared, flow: Floats
     replicas = np.maximum(shared.replicas, 1)
     gpus = replicas * shared.size
     devices = asked.sharing.devices
-    feasible, reasons = _feasibility(asked, pools, shared)
+    feasible, reasons = feasibility(asked, pools, shared, index)
     return Answer(
         deployments=replace(
             asked.deployments, prefill_workers=shared.workers[:, 0], decode_workers=shared.workers[:, 1]
@@ -191,9 +222,33 @@ def _answer(asked: Asked, pools: tuple[Pool, Pool], shared: Shared, flow: Floats
         left_over=np.zeros_like(gpus) if devices is None else np.maximum(devices - gpus, 0),
         stages={**stages, "decode": decode},
         utilisation=_busy(asked.sharing, shared, flow[:, RATE]),
-        active=flow[:, ACTIVE],
+        active=answered.active,
         learned=all(part.learned for part in told),
     )
+
+
+def _answered(pool: Pool, rows: Ints, shared: Shared, flow: Floats, behind: Floats) -> Spent:
+    """What requests do in the decode pool, of kinds of engines at `rows`; in a run beyond its capacity they wait so
+    many seconds `behind` others, and in a closed loop half as long in the burst at the start."""
+    units, active, step_s = shared.units, flow[:, ACTIVE], flow[:, STEP_S]
+    enters = step_s / 2.0 * np.minimum(active, 1.0)
+    waits = np.maximum(flow[:, WAIT_S] - enters, behind)
+    # what is full may be another stage, for which those wait who have no place
+    decodes = np.argmin(np.stack([shared.rates[stage] for stage in STAGES]), axis=0) == STAGES.index("decode")
+    decodes &= shared.rates["decode"] <= units.limit
+    queued = np.where(decodes, waits, 0.0)
+    waiting = flow[:, RATE] * queued / units.decode_engines
+    found = spent(pool, rows, active, waiting, units.steps * step_s + queued)
+    burst = 0.0 if shared.is_open else shared.load / np.maximum(_requests(shared), shared.load)
+    ahead = 1.0 + 2.0 * pool.points.decided_ahead[rows]
+    wait = (found.wait_s + waits - queued) * (1.0 - burst / 2.0) + enters * ahead
+    return found._replace(wait_s=wait)
+
+
+def _requests(shared: Shared) -> Floats:
+    """Requests that are sent to a unit, `n`, or as many as a run has."""
+    most = np.full(len(shared.load), _UNTOLD) if shared.is_open else DEFAULT_WAVES * shared.load
+    return np.where(np.isfinite(shared.requests), shared.requests, most)
 
 
 def _busy(sharing: Sharing, shared: Shared, rate: Floats) -> dict[str, Floats]:
@@ -210,35 +265,10 @@ def _behind(shared: Shared, flow: Floats) -> Floats:
     for its turn then at the slower of prefill and link."""
     rates = np.stack([shared.rates[stage] for stage in STAGES])
     if shared.is_open:
-        requests = np.where(np.isfinite(shared.requests), shared.requests, 1000.0)
-        seconds = requests / 2.0 * np.maximum(1.0 / shared.capacity - 1.0 / shared.load, 0.0)
+        seconds = _requests(shared) / 2.0 * np.maximum(1.0 / shared.capacity - 1.0 / shared.load, 0.0)
     else:
         rates = rates[:2]
-        requests = np.where(np.isfinite(shared.requests), shared.requests, DEFAULT_WAVES * shared.load)
-        burst = np.minimum(shared.load / np.maximum(requests, 1.0), 1.0)
+        burst = np.minimum(shared.load / np.maximum(_requests(shared), 1.0), 1.0)
         turn = shared.load / 2.0 / rates.min(axis=0)
         seconds = burst * np.maximum(turn - flow[:, PROMPT_S] - flow[:, WAIT_S], 0.0)
     return np.where(np.arange(len(STAGES))[:, None] == np.argmin(rates, axis=0), seconds, 0.0)
-
-
-def _feasibility(asked: Asked, pools: tuple[Pool, Pool], shared: Shared) -> tuple[Bools, dict[int, str]]:
-    """Which deployments can serve, `n`, and why the others cannot, with the name of the pool."""
-    formats = [np.array(pool.points.cache_names, object)[pool.points.cache_row] for pool in pools]
-    kept = formats[0][asked.deployments.prefill], formats[1][asked.deployments.decode]
-    short, unlike = shared.replicas == 0, kept[0] != kept[1]
-    reasons = {int(row): _says_short(shared, asked.sharing, int(row)) for row in np.flatnonzero(short)}
-    for row in np.flatnonzero(unlike):
-        reasons[int(row)] = f"decode: a KV cache in {kept[1][row]} cannot take over one in {kept[0][row]}"
-    feasible = ~(short | unlike)
-    chosen = asked.deployments.prefill, asked.deployments.decode
-    for name, pool, rows in reversed(tuple(zip(POOLS, pools, chosen, strict=True))):
-        fits = pool.feasible[rows]
-        wrong = np.flatnonzero(~fits)
-        reasons |= {row: f"{name}: {pool.reasons[rows[row]]}" for row in wrong.tolist()}
-        feasible &= fits
-    return feasible, reasons
-
-
-def _says_short(shared: Shared, sharing: Sharing, row: int) -> str:
-    x, y = shared.workers[row]
-    return f"{x} prefill and {y} decode workers take {shared.size[row]} devices, there are {sharing.devices}"

@@ -11,6 +11,7 @@ from model.conditioning import NOISE_SD
 from model.disagg.lessons import PoolCorrection
 from model.disagg.units import Shared
 from model.prediction import Estimate, Floats
+from model.serving import p90_spread
 
 if TYPE_CHECKING:
     from model.disagg.answer import Asked
@@ -67,6 +68,9 @@ def estimates(
         "output_tps_per_user": Estimate(-tpot, told[1].sd),
         "e2e_s": Estimate(e2e, sd),
     }
+    # of what is left the busiest stage says how far apart requests are
+    busy = analytic.rate / np.minimum.reduce([*shared.rates.values()])
+    found["e2e_s_p90"] = found["e2e_s"].times(np.log(p90_spread(np.full(len(gpus), shared.is_open), busy)))
     factors: dict[str, Floats | float] = {"request_tps": 1.0, "output_tps": osl, "total_tps": isl + osl}
     factors["output_tps_per_gpu"] = osl / gpus
     found |= {name: Estimate(rate + np.log(factor), sd_rate) for name, factor in factors.items()}

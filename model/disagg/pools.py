@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from model.cycle import decode_load, mixed_load
+from model.cycle import mixed_load
 from model.feasibility import feasibility
 from model.hosts import network_bytes_s
 from model.load import load_of
@@ -88,16 +88,6 @@ def prompts(pool: Pool) -> Prompts:
 
 def _prompt_step_s(points: Points, together: Floats, own: Floats) -> Floats:
     return step_s(points, mixed_load(points, together * points.computed / own, own, np.zeros(len(points))))
-
-
-def decode_curves(pool: Pool) -> Floats:
-    """Seconds of a step that only decodes, `m x LEVELS`: of slots**(i/(LEVELS − 1)) sequences."""
-    m = len(pool.points)
-    shares = np.linspace(0.0, 1.0, LEVELS)
-    rows = np.repeat(np.arange(m), LEVELS)
-    sequences = (pool.slots[:, None] ** shares).ravel()
-    found = pool.points.take(rows)
-    return np.ascontiguousarray(step_s(found, decode_load(found, sequences)).reshape(m, LEVELS))
 
 
 def link_bytes_s(prefill: PlatformFacts, decode: PlatformFacts) -> float:

@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from model.disagg.flow import Units
-from model.disagg.pools import Pool, decode_curves, moved_bytes, prompts
+from model.disagg.decoding import Decoding
+from model.disagg.flow import Units, steps_at
+from model.disagg.pools import Pool, moved_bytes, prompts
 from model.disagg.rate_match import matched
 from model.prediction import Floats
 
@@ -50,7 +51,7 @@ class Shared:
 
     `replicas` there are devices for (0 where not even for one), which serve `worth` times as much as one. Of one unit,
     `load` are the requests in flight, or per second where they come at a rate of their own (`is_open`), and `requests`
-    those sent in all.
+    those sent in all. Answers take `longer` times as long where the cache of the decode pool is full.
     """
 
     units: Units
@@ -61,6 +62,7 @@ class Shared:
     worth: Floats
     load: Floats
     requests: Floats
+    longer: Floats
     is_open: bool
 
     @cached_property
@@ -71,7 +73,7 @@ class Shared:
         return {
             "prefill": units.prompt_engines * units.most / units.full,
             "transfer": np.minimum(units.sends, units.takes),
-            "decode": units.decode_engines * units.top / (units.steps * most),
+            "decode": units.decode_engines * units.top / (units.steps * self.longer * most),
         }
 
     @cached_property
@@ -95,18 +97,9 @@ def shared_out(
     load = pools[1].points.load
     is_open = bool(load.is_open[0])
     amount = np.full(len(devices), load.amount[0]) if amounts is None else amounts
-    one = _units(pools, asked, link)
-    workers = np.stack([asked.prefill_workers, asked.decode_workers], axis=1)
-    silent = np.flatnonzero((workers == 0).any(axis=1))
-    if len(silent):
-        part = Units(*(column if name == "curves" else column[silent] for name, column in one._asdict().items()))
-        unbounded = np.full(len(silent), np.inf)
-        most = unbounded if is_open else amount[silent]
-        # what units do beside others is not known before their number is
-        wanted = amount[silent] / sharing.efficiency if is_open else unbounded
-        workers[silent] = matched.taking(5e-3 * len(silent))(
-            part, devices[silent], sharing.devices or 0, most, wanted, workers[silent]
-        )
+    decoding = Decoding.of(pools[1])
+    one, longer = _units(pools, decoding, asked, link), decoding.longer[asked.decode]
+    workers = _workers(asked, one._replace(steps=one.steps * longer), devices, sharing, amount, is_open)
     counts = workers * devices
     size = counts.sum(axis=1)
     replicas = np.ones(len(size), np.int64) if sharing.devices is None else sharing.devices // size
@@ -115,16 +108,40 @@ def shared_out(
     # beside others a unit does less: for a load from outside that is as if more came
     each = np.where(count > 1, sharing.efficiency, 1.0)
     x, y = workers.astype(np.float64).T
-    units = one._replace(
-        prompt_engines=one.prompt_engines * x, sends=one.sends * x, decode_engines=one.decode_engines * y,
-        takes=one.takes * y, limit=sharing.router_limit / (at_work * each),
-    )  # fmt: skip
     share = at_work * each if is_open else at_work
+    engines = one.decode_engines * y
+    held = np.minimum(one.top, np.inf if is_open else amount / share / engines)
+    # a decode step that was decided before a request came passes without it
+    ahead = pools[1].points.decided_ahead[asked.decode]
+    decided_s = ahead * steps_at.taking(1e-5 * len(held))(one, held) * np.minimum(held, 1.0)
+    full_s = one.steps * longer * one.curves[one.place, -1]
+    most = np.where(longer > 1.0, engines * one.top / full_s, np.inf)
+    units = one._replace(
+        prompt_engines=one.prompt_engines * x, sends=one.sends * x, decode_engines=engines, takes=one.takes * y,
+        think=one.think + decided_s, limit=np.minimum(sharing.router_limit / (at_work * each), most),
+    )  # fmt: skip
     requests = load.requests[0] / at_work
-    return Shared(units, workers, counts, size, replicas, at_work * each, amount / share, requests, is_open)
+    return Shared(units, workers, counts, size, replicas, at_work * each, amount / share, requests, longer, is_open)
 
 
-def _units(pools: tuple[Pool, Pool], asked: Deployments, link: float) -> Units:
+def _workers(asked: Deployments, one: Units, devices: Ints, sharing: Sharing, amount: Floats, is_open: bool) -> Ints:
+    """Workers of both pools of a unit, `n x 2`: as given, else matched by what `one` of each does when it is full."""
+    workers = np.stack([asked.prefill_workers, asked.decode_workers], axis=1)
+    silent = np.flatnonzero((workers == 0).any(axis=1))
+    if not len(silent):
+        return workers
+    part = Units(*(column if name == "curves" else column[silent] for name, column in one._asdict().items()))
+    unbounded = np.full(len(silent), np.inf)
+    most = unbounded if is_open else amount[silent]
+    # what units do beside others is not known before their number is
+    wanted = amount[silent] / sharing.efficiency if is_open else unbounded
+    workers[silent] = matched.taking(5e-3 * len(silent))(
+        part, devices[silent], sharing.devices or 0, most, wanted, workers[silent]
+    )
+    return workers
+
+
+def _units(pools: tuple[Pool, Pool], decoding: Decoding, asked: Deployments, link: float) -> Units:
     """Units of one worker in each pool."""
     prefill, decode = pools
     times, added, load = prompts(prefill), decode.points.overheads, decode.points.load
@@ -140,9 +157,9 @@ def _units(pools: tuple[Pool, Pool], asked: Deployments, link: float) -> Units:
         sends=prefill.points.dp[there] * link / sent,
         takes=decode.points.dp[here] * link / taken,
         decode_engines=decode.engines[here],
-        curves=decode_curves(decode),
+        curves=decoding.curves,
         place=here,
-        top=decode.slots[here],
+        top=decoding.top[here],
         steps=steps,
         # a request passes the front ends of both pools
         think=np.full(n, 2.0 * added.request_s + (load.osl[0] - 1.0) * added.token_s),

@@ -135,8 +135,11 @@ def shape_of(state: State) -> Shape:
 
 @inner_njit
 def step_of(state: State, costs: StepCosts, drafts: Drafts) -> Step:
-    """What the scheduled step costs, with the tokens that are drafted in it."""
+    """What the scheduled step costs, with the tokens that are drafted in it: nothing where all were preempted, for
+    the model does not run."""
     shape = shape_of(state)
+    if shape.tokens == 0:
+        return Step(0.0, 0, 0)
     return Step(shape_s(costs, drafts.share, shape), shape.decodes, shape.cached)
 
 

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from model.feasibility import longest, says_longest
+from model.feasibility import longest, says_longest, says_memory
 from model.flags import is_switched
 from model.memory import memory
 from model.points import Points
+from model.reserving import RANKS_CONSERVATIVE
 from model.simulate.sglang.server import POLICIES, AnySettings, SglangSettings
 from model.simulate.speculation import Speculation
 from model.simulate.state import EngineSettings
 from model.simulate.trace import Trace
 from model.step import drafting_share
-from perfdb.errors import InputError
+from perfdb.errors import InputError, RefusedError
 from perfdb.facts.engines import EngineParameter
 from perfdb.records import Scalar
 
 _SIMULATED = ("vllm", "sglang")
 """Engines whose own schedulers are simulated."""
-_RANKS_CONSERVATIVE = 0.3
-"""Of its conservativeness, what SGLang 0.5.9 leaves to ranks of attention."""
 
 
 def scheduled_by(engine: str) -> tuple[str, ...]:
@@ -43,7 +42,7 @@ def engine_settings(points: Points, config: Mapping[str, Scalar], trace: Trace) 
     The blocks of the KV cache are what the memory leaves, unless the config says how many there are.
 
     Raises:
-        InputError: no block is left, a request is too long, or a flag's value cannot be right.
+        RefusedError: no block is left. InputError: a request is too long, or a flag's value cannot be right.
     """
     if points.engine.name == "sglang":
         # two tokens of the context stay empty, and a prompt's last five
@@ -52,17 +51,17 @@ def engine_settings(points: Points, config: Mapping[str, Scalar], trace: Trace) 
 
 
 def _blocks(points: Points) -> int:
-    blocks = int(memory(points).blocks[0])
-    if blocks < 1:
-        raise InputError.at("memory", "no room is left for the KV cache", "a config that fits; whatif says why")
-    return blocks
+    found = memory(points)
+    if found.blocks[0] < 1:
+        raise RefusedError(says_memory(points, found, 0))
+    return int(found.blocks[0])
 
 
 def vllm_settings(points: Points, config: Mapping[str, Scalar], trace: Trace) -> EngineSettings:
     """The same as vLLM's scheduler would take it, whatever the engine.
 
     Raises:
-        InputError: no block is left, a request is too long, or a flag's value cannot be right.
+        RefusedError: no block is left. InputError: a request is too long, or a flag's value cannot be right.
     """
     caches = _flag(points, config, "prefix_caching", True) and not _flag(points, config, "no_prefix_caching", False)
     return EngineSettings(
@@ -110,7 +109,7 @@ def _sglang_settings(points: Points, config: Mapping[str, Scalar], context: int,
     seqs, size = int(points.max_num_seqs[0]), int(points.block_size[0])
     chunk = int(points.max_num_batched_tokens[0]) if points.chunked_prefill[0] > 0 else 0
     speculation = _speculation(points)
-    share = _RANKS_CONSERVATIVE if _ranks(points, config) > 1 else 1.0
+    share = RANKS_CONSERVATIVE if _ranks(points, config) > 1 else 1.0
     is_mixed = speculation is None and _flag(points, config, "mixed_chunk", False)
     if chunk % size:
         raise InputError.at(f"chunked_prefill_size {chunk}", "it is not whole pages", f"a multiple of page_size {size}")

@@ -23,6 +23,8 @@ _LEAST_IN_WINDOW = 50
 _STEADY = 3.0
 """How many standard deviations of a dispersion still count as chance."""
 _CONSTANT_CV, _POISSON_CV = 0.02, 0.1
+_FEW = 5
+"""Of fewer arrivals the gaps say nothing of how they vary; two have but one."""
 _COUNTED = 30.0
 """Requests per window in which bursts are counted."""
 _NODES = 9
@@ -41,7 +43,9 @@ class Rhythm:
 
     @property
     def burstiness(self) -> float:
-        """The shape of gamma gaps; 1 and inf where Poisson or constant arrivals are within chance."""
+        """The shape of gamma gaps; 1 and inf where Poisson or constant arrivals are within chance, 1 of too few."""
+        if self.count < _FEW:
+            return 1.0
         if self.even_cv < _CONSTANT_CV:
             return float("inf")
         # the cv of n exponential gaps has a deviation of 1/√n
@@ -50,7 +54,9 @@ class Rhythm:
 
     @property
     def kind(self) -> str:
-        """Constant, regular, poisson or bursty."""
+        """Constant, regular, poisson or bursty, where there are enough to say."""
+        if self.count < _FEW:
+            return "too few to say"
         shape = self.burstiness
         return "constant" if shape == np.inf else "poisson" if shape == 1.0 else "bursty" if shape < 1 else "regular"
 

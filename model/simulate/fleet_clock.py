@@ -124,6 +124,8 @@ def _note(fleet: Fleet, request: int, tokens: int) -> None:
 def _seconds(costs: StepCosts, fleet: Fleet) -> float:
     now = fleet.status[0]
     decodes = now.decoding
+    if decodes + now.parts == 0:
+        return 0.0
     tokens, sequences, cached = decodes, decodes + now.parts, now.cached + decodes
     squares, past = 0.0, 0.0
     for part in fleet.parts[: now.parts]:

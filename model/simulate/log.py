@@ -77,7 +77,9 @@ def _larger(book: Book, late: int) -> Book:
 
 @inner_njit
 def write(book: Book, end: float, steps: int, first: float, last: float, emitted: int, used: int) -> None:
-    """One stretch."""
+    """One stretch; none where nothing ran, since all were preempted."""
+    if first == 0.0:
+        return
     tally = book.tally[0]
     row = book.stretches[tally.stretches]
     row.end_s, row.steps, row.gap_first, row.gap_last, row.emitted, row.used = end, steps, first, last, emitted, used

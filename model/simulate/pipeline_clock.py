@@ -78,7 +78,7 @@ def serve_pipeline(
             book.times[request].arrived = arrivals.due[request]
             arrive(settings, requests, engine_of(ranks, route(desk, coming))[0], request)
             coming = next_s(arrivals)
-        if _begin(settings, requests, costs, ranks, pipe, book, now):
+        if begin_batch(settings, requests, costs, ranks, pipe, book, now):
             continue
         if pipe.status[0].flying == 0:
             now = max(now, coming)
@@ -86,13 +86,18 @@ def serve_pipeline(
                 continue
             break  # what waits can never run; it stays unanswered
         book = with_room(book, len(pipe.shapes) * (settings.seqs + 1))
-        now = _receive(settings, requests, arrivals, ranks, pipe, desk, book)
+        now = receive_batch(settings, requests, ranks, pipe, book)
+        for rank in range(len(pipe.shapes)):
+            state = engine_of(ranks, rank)[0]
+            own = state.status[0]
+            let_come(arrivals, state.finished[: own.finished], now)
+            report(desk, rank, own.waiting, own.running + pipe.inside[rank], now)
         coming = next_s(arrivals)
     return book
 
 
 @inner_njit
-def _begin(
+def begin_batch(
     settings: Settings, requests: Requests, costs: PipelineCosts, ranks: Ranks, pipe: Pipe, book: Book, now: float
 ) -> bool:
     """The next batch, if there is room for one; answers whether anything was decided."""
@@ -170,16 +175,8 @@ def _take_out(state: State, members: Records) -> None:
 
 
 @inner_njit
-def _receive(
-    settings: Settings,
-    requests: Requests,
-    arrivals: Arrivals,
-    ranks: Ranks,
-    pipe: Pipe,
-    desk: Desk,
-    book: Book,
-) -> float:
-    """The oldest batch comes back: its members can run again, or are done; answers when."""
+def receive_batch(settings: Settings, requests: Requests, ranks: Ranks, pipe: Pipe, book: Book) -> float:
+    """The oldest batch comes back: its members can run again, or are done (`finished` of each rank); answers when."""
     flight, emitted = pipe.status[0], 0
     batch = flight.oldest
     own = pipe.batches[batch]
@@ -188,14 +185,12 @@ def _receive(
     flight.flying -= 1
     for rank in range(len(pipe.shapes)):
         engine = engine_of(ranks, rank)
-        state, status = engine[0], engine[0].status[0]
+        state = engine[0]
         members = pipe.members[rank, batch, : pipe.sizes[rank, batch]]
         pipe.inside[rank] -= len(members)
         _bring_back(state, pipe, members)
         emitted += stamp(requests, state, book, own.began_s, now)
         end_step(settings, requests, engine, book, now)
-        let_come(arrivals, state.finished[: status.finished], now)
-        report(desk, rank, status.waiting, status.running + pipe.inside[rank], now)
     write(book, now, 1, took, took, emitted, most_used(ranks))
     return float(now)
 

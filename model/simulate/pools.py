@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,17 +14,33 @@ from model.simulate.pools_clock import Link, Side, serve_pools
 from model.simulate.ranks import new_ranks
 from model.simulate.replicas_clock import new_watch
 from model.simulate.run import Run, check, finished
+from model.simulate.staged_pools_clock import Staged, new_pipes, serve_staged_pools
+from model.simulate.stages import PipelineCosts
 from model.simulate.state import EngineSettings, compiled
+from model.simulate.together import LockstepCosts, by_itself
 from model.simulate.trace import Trace
 
 
 @dataclass(frozen=True)
 class PoolEngines:
-    """`count` engines of a pool, each with these settings and costs."""
+    """`count` engines of a pool, each with these settings; `costs` of each by itself, or of so many `ranks` of a worker
+    which take their steps together. The layers of each are divided into `stages`."""
 
     count: int
     settings: EngineSettings
-    costs: StepCosts
+    costs: StepCosts | LockstepCosts
+    ranks: int = 1
+    stages: int = 1
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether each engine takes one step after the other, by itself."""
+        return isinstance(self.costs, StepCosts) and self.stages == 1
+
+    @property
+    def pipeline(self) -> PipelineCosts:
+        """What steps of a worker take, in stages."""
+        return PipelineCosts(by_itself(self.costs) if isinstance(self.costs, StepCosts) else self.costs, self.stages)
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,11 @@ class Pools:
     decode: PoolEngines
     send_s: float
     take_s: float
+
+    @property
+    def kernel(self) -> Any:
+        """The compiled loop that serves them."""
+        return serve_pools if self.prefill.is_plain and self.decode.is_plain else serve_staged_pools
 
 
 @dataclass(frozen=True)
@@ -90,8 +112,13 @@ def _together(trace: Trace, first: Trace, pools: Pools, is_skipping: bool) -> tu
     link = Link(
         pools.send_s, pools.take_s, np.zeros(engines[0]), np.zeros(engines[1]), np.zeros(n, dtype=np.int64), as_due(n)
     )
-    prefill, decode = _side(first, pools.prefill), _side(trace, pools.decode)
-    books = serve_pools(prefill, decode, link, trace.arrivals(), is_skipping, new_book(n), new_book(n))
+    sides, empty = ((first, pools.prefill), (trace, pools.decode)), (new_book(n), new_book(n))
+    if pools.kernel is serve_pools:
+        one, other = (_side(*side) for side in sides)
+        books = serve_pools(one, other, link, trace.arrivals(), is_skipping, *empty)
+    else:
+        prefill, decode = (_staged(*side) for side in sides)
+        books = serve_staged_pools(prefill, decode, link, trace.arrivals(), *empty)
     prompts, answers = (closed(book) for book in books)
     preemptions = prompts.preemptions + answers.preemptions
     return prompts._replace(preemptions=preemptions), answers._replace(preemptions=preemptions)
@@ -100,4 +127,12 @@ def _together(trace: Trace, first: Trace, pools: Pools, is_skipping: bool) -> tu
 def _side(trace: Trace, pool: PoolEngines) -> Side:
     ranks, watch = new_ranks(pool.settings, len(trace), pool.count), new_watch(pool.count, len(trace))
     to_do = np.zeros(pool.count, dtype=np.int64)
-    return Side(compiled(pool.settings), trace.requests(), pool.costs, ranks, watch, to_do)
+    return Side(compiled(pool.settings), trace.requests(), pool.pipeline.whole.own, ranks, watch, to_do)
+
+
+def _staged(trace: Trace, pool: PoolEngines) -> Staged:
+    plain, seqs = _side(trace, pool), pool.settings.max_num_seqs
+    pipes = new_pipes(pool.stages, seqs, len(trace), pool.ranks, pool.count // pool.ranks)
+    return Staged(
+        plain.settings, plain.requests, pool.pipeline, plain.ranks, pipes, plain.watch, plain.to_do, pool.ranks
+    )

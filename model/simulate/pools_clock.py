@@ -72,7 +72,7 @@ def serve_pools(
             if coming <= moved_s:
                 request = take_next(arrivals, coming)
                 prompts.times[request].arrived = arrivals.due[request]
-                _ask(prefill, request, now)
+                come(prefill.settings, prefill.watch, ask(prefill.requests, prefill.to_do, request), request, now)
             else:
                 _move(decode, link, answers, now)
         elif starts < np.inf:
@@ -87,11 +87,11 @@ def serve_pools(
 
 
 @inner_njit
-def _ask(prefill: Side, request: int, now: float) -> None:
-    """A request arrives at the prefill engine with the fewest tokens to do."""
-    rank = _least(prefill.to_do)
-    prefill.to_do[rank] += prefill.requests.asked[request].prompt
-    come(prefill.settings, prefill.watch, rank, request, now)
+def ask(requests: Requests, to_do: Ints, request: int) -> int:
+    """A request arrives: the prefill engine with the fewest tokens to do, which now has more."""
+    rank = _least(to_do)
+    to_do[rank] += requests.asked[request].prompt
+    return int(rank)
 
 
 @inner_njit
@@ -104,22 +104,30 @@ def _least(to_do: Ints) -> int:
 
 
 @inner_njit
-def _move(decode: Side, link: Link, answers: Book, now: float) -> None:
-    """The next cache begins its way, or has arrived with the first token of the answer."""
+def move(requests: Requests, ranks: Ranks, to_do: Ints, link: Link, answers: Book, now: float) -> tuple[int, int]:
+    """The next cache begins its way, or has arrived with the first token of the answer: its request, and the decode
+    engine that it came to, NONE where it only begins."""
     request = take_in_turn(link.moves, now)
-    prompt, target = decode.requests.asked[request].prompt, link.target[request]
+    prompt, target = requests.asked[request].prompt, link.target[request]
     if target == NONE:
-        target = _least(decode.to_do)
-        decode.to_do[target] += 1
+        target = _least(to_do)
+        to_do[target] += 1
         link.taken_s[target] = max(now, link.taken_s[target]) + prompt * link.take_s
         link.target[request] = target
         link.moves.due[request] = max(now + prompt * link.send_s, link.taken_s[target])
         push(link.moves, request)
-        return
-    seat = decode.ranks.states.seats[request]
+        return request, NONE
+    seat = ranks.states.seats[request]
     seat.outputs, seat.brought = 1, prompt
     answers.times[request].arrived = now
-    come(decode.settings, decode.watch, target, request, now)
+    return request, int(target)
+
+
+@inner_njit
+def _move(decode: Side, link: Link, answers: Book, now: float) -> None:
+    request, rank = move(decode.requests, decode.ranks, decode.to_do, link, answers, now)
+    if rank != NONE:
+        come(decode.settings, decode.watch, rank, request, now)
 
 
 @inner_njit
@@ -144,24 +152,31 @@ def _end_answers(decode: Side, rank: int, arrivals: Arrivals, answers: Book, now
 def _end_prompts(
     prefill: Side, rank: int, decode: Side, link: Link, arrivals: Arrivals, prompts: Book, now: float
 ) -> None:
-    """A step of a prefill engine ended: caches of prompts that are whole move on, unless their answers are."""
+    """A step of a prefill engine ended."""
     engine, own = engine_of(prefill.ranks, rank), prefill.watch.each[rank]
-    finished = engine[0].finished
-    for place in range(end(prefill.settings, prefill.requests, engine, own, prompts)):
-        request = finished[place]
-        asked = decode.requests.asked[request]
-        prefill.to_do[rank] -= asked.prompt
-        if min(asked.limit, decode.settings.model_len - asked.prompt) > 1:
-            _move_out(link, rank, request, asked.prompt, now)
-        else:
-            let_come(arrivals, finished[place : place + 1], now)
+    finished = end(prefill.settings, prefill.requests, engine, own, prompts)
+    prefill.to_do[rank] -= send_on(
+        decode.settings, decode.requests, link, rank, engine[0].finished[:finished], arrivals, now
+    )
     rest(engine[0], own)
 
 
 @inner_njit
-def _move_out(link: Link, rank: int, request: int, prompt: int, now: float) -> None:
-    """A prompt's cache leaves once those before it have left."""
-    begins = max(now, link.sent_s[rank])
-    link.sent_s[rank] = begins + prompt * link.send_s
-    link.target[request], link.moves.due[request] = NONE, begins
-    push(link.moves, request)
+def send_on(
+    settings: Settings, requests: Requests, link: Link, rank: int, finished: Ints, arrivals: Arrivals, now: float
+) -> int:
+    """Caches of prompts that are whole move on to the decode pool with these settings, once those before them have
+    left, unless their answers are whole too; answers how many tokens of prompts are done."""
+    tokens = 0
+    for place in range(len(finished)):
+        request = finished[place]
+        asked = requests.asked[request]
+        tokens += asked.prompt
+        if min(asked.limit, settings.model_len - asked.prompt) > 1:
+            begins = max(now, link.sent_s[rank])
+            link.sent_s[rank] = begins + asked.prompt * link.send_s
+            link.target[request], link.moves.due[request] = NONE, begins
+            push(link.moves, request)
+        else:
+            let_come(arrivals, finished[place : place + 1], now)
+    return tokens

@@ -37,6 +37,17 @@ def engine_of(ranks: Ranks, rank: int) -> tuple[State, Blocks]:
 
 
 @inner_njit
+def ranks_of(ranks: Ranks, first: int, count: int) -> Ranks:
+    """So many engines in a row; what they change is changed in `ranks`."""
+    states, blocks, last = ranks.states, ranks.blocks, first + count
+    state = State(
+        states.seats, states.status[first:last], states.lists[first:last], states.finished[first:last],
+        states.heap[first:last], states.table[first:last],
+    )  # fmt: skip
+    return Ranks(state, Blocks(blocks.free[first:last], blocks.pool[first:last], blocks.slots[first:last]))
+
+
+@inner_njit
 def most_used(ranks: Ranks) -> int:
     """Blocks in use where most are."""
     most = 0

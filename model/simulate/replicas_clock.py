@@ -127,16 +127,23 @@ def earliest(each: Records) -> tuple[int, float, int, float]:
 def come(settings: Settings, watch: Watch, rank: int, request: int, now: float) -> None:
     """A request comes to a replica: what goes on there ends with the last step that is decided."""
     own = watch.each[rank]
-    if own.first == NONE:
-        own.first = request
-    else:
-        watch.behind[own.last] = request
-    own.last = request
+    line_up(watch, rank, request)
     if own.mode == IDLE:
         own.mode, own.end_s, own.seen_s = READY, now, now
     elif own.mode == STRETCHING:
         own.steps = before(settings, now, own.seen_s, own.began_s, _stretch(own)).steps
         own.end_s = own.began_s + length_s(_stretch(own))
+
+
+@inner_njit
+def line_up(watch: Watch, rank: int, request: int) -> None:
+    """A request that comes is the last that the replica will see."""
+    own = watch.each[rank]
+    if own.first == NONE:
+        own.first = request
+    else:
+        watch.behind[own.last] = request
+    own.last = request
 
 
 @inner_njit

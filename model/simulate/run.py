@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class Run:
     @property
     def emitted(self) -> Ints:
         """Tokens that each request generated, n."""
-        return np.minimum(self.trace.output, np.maximum(self.settings.max_model_len - self.trace.prompt, 1))
+        return _emitted(self.trace, self.settings)
 
     def latencies(self, request_s: float = 0.0, token_s: float = 0.0) -> dict[str, Floats]:
         """Seconds per request as a client sees them, n each: ttft_s, e2e_s, and tpot_s (of two tokens or more).
@@ -65,14 +65,31 @@ class Run:
 
     def kept_up(self) -> float:
         """Share of the pace at which requests came that answers began at: 1 where waits do not grow during the run, and
-        in closed loops. Waits of the last tenth of the requests are held against the median of the first half."""
-        arrived, order = self.served.arrived, np.argsort(self.served.arrived, kind="stable")
+        in closed loops. Waits of the last tenth of the requests are held against the median of the first half; of a
+        conversation, whose turns come the later the longer the answers before them took, all of its waits together."""
+        arrived, waits, turns = self.served.arrived, self.served.first_s - self.served.arrived, self.trace.turns
+        if turns is not None:
+            owners, waited = np.unique(turns.owners(), return_inverse=True)
+            arrived, waits = arrived[owners], np.bincount(waited, waits).astype(np.float64)
+        order = np.argsort(arrived, kind="stable")
         came = float(arrived[order[-1]] - arrived[order[0]])
         if self.trace.cap or came == 0:
             return 1.0
-        n, waits = len(order), (self.served.first_s - arrived)[order]
+        n, waits = len(order), waits[order]
         grown = float(waits[-max(n // 10, 1) :].mean() - np.median(waits[: (n + 1) // 2]))
         return came / (came + max(grown, 0.0))
+
+
+def with_front_end(trace: Trace, settings: AnySettings, request_s: float, token_s: float) -> Trace:
+    """The same, but that users who make room for others do so when they have their answers: in a closed loop what the
+    front end adds (see `Run.latencies`) is part of the loop."""
+    if not trace.cap:
+        return trace
+    return replace(trace, lag_s=request_s + token_s * (_emitted(trace, settings) - 1).astype(np.float64))
+
+
+def _emitted(trace: Trace, settings: AnySettings) -> Ints:
+    return np.minimum(trace.output, np.maximum(settings.max_model_len - trace.prompt, 1))
 
 
 def simulate(trace: Trace, settings: AnySettings, costs: StepCosts, is_skipping: bool = True) -> Run:
@@ -127,17 +144,19 @@ def is_plain(trace: Trace, settings: EngineSettings) -> bool:
 
 
 def summary(run: Run, request_s: float = 0.0, token_s: float = 0.0) -> dict[str, Mapping[str, float] | float]:
-    """Mean and percentiles of ttft_s, tpot_s, itl_s and e2e_s; rates, preemptions and the peak use of the cache.
+    """Mean and percentiles of ttft_s, tpot_s, itl_s and e2e_s; rates (until the last answer), preemptions and the peak
+    use of the cache.
 
     Answers of one token have no time between tokens: where there are no others, all of tpot_s and itl_s is NaN.
     """
     answer: dict[str, Mapping[str, float] | float] = {
-        name: _described(seconds, np.ones(len(seconds))) for name, seconds in run.latencies(request_s, token_s).items()
+        name: _described_alike(seconds) for name, seconds in run.latencies(request_s, token_s).items()
     }
     gaps, weights = run.gaps()
     answer["itl_s"] = _described(gaps + token_s, weights)
     emitted = run.emitted.sum()
-    window = float(run.served.last_s.max() - run.served.arrived.min())
+    has_it = run.served.last_s if run.trace.lag_s is None else run.served.last_s + run.trace.lag_s
+    window = float(has_it.max() - run.served.arrived.min())
     answer |= {
         "output_tps": float(emitted / window),
         "total_tps": float((emitted + run.trace.prompt.sum()) / window),
@@ -150,6 +169,15 @@ def summary(run: Run, request_s: float = 0.0, token_s: float = 0.0) -> dict[str,
         "kv_peak": float(run.served.peak / run.settings.num_blocks),
     }
     return answer
+
+
+def _described_alike(values: Floats) -> dict[str, float]:
+    """The same as `_described` of values that all weigh one, which need not be in order for that."""
+    if not len(values):
+        return _described(values, values)
+    places = np.ceil(np.array(PERCENTILES) / 100.0 * len(values)).astype(np.int64) - 1
+    found = np.partition(values, places)[places]
+    return {"mean": float(values.mean()), **{f"p{p}": float(v) for p, v in zip(PERCENTILES, found, strict=True)}}
 
 
 def _described(values: Floats, weights: Floats) -> dict[str, float]:

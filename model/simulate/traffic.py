@@ -39,9 +39,7 @@ class Prefixes:
     @property
     def shared(self) -> SharedPrefixes:
         """What a prefix cache has to hold of them."""
-        weights = np.arange(1.0, self.count + 1.0) ** -self.skew
-        chances = tuple((self.share * weights / weights.sum()).tolist())
-        return SharedPrefixes(chances, _quantile_mean(self.tokens))
+        return SharedPrefixes.by_rank(self.share, self.count, _quantile_mean(self.tokens), self.skew)
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,10 @@ class Conversations:
     def mean_turns(self) -> float:
         """Turns of a conversation."""
         return max(_quantile_mean(self.turns), 1.0)
+
+    def life_s(self, e2e_s: float) -> float:
+        """Seconds from the first turn to the last answer, on average, where an answer takes `e2e_s`."""
+        return self.mean_turns * e2e_s + (self.mean_turns - 1.0) * _quantile_mean(self.think_s)
 
 
 @dataclass(frozen=True)

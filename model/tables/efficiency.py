@@ -15,7 +15,7 @@ from pathlib import Path
 from model.dtypes import Dtype, dtype, peak_flops
 from model.roofline import CPU, SLOWEST_LINK
 from model.tables.exchange import EXCHANGES
-from model.tables.kernels import ALL_REDUCE, MESSAGES, Rates
+from model.tables.kernels import ALL_REDUCE, MESSAGES, TILE, Rates
 from model.tables.sources import OTHER_FORMAT_SD, SIBLINGS
 from perfdb.facts.platforms import PlatformFacts
 
@@ -67,7 +67,9 @@ def rates_at(platform: PlatformFacts, op: str, number_format: str, cached_format
     link = (platform.link_bytes_s or SLOWEST_LINK) * shares.bandwidth
     bandwidth = platform.bandwidth_bytes_s * shares.bandwidth
     cached = dtype(cached_format).bytes
-    return Rates(peak, bandwidth, shares.launch_s, weights.bytes, cached, link, shares.sd, activation_bytes(weights))
+    tile = 1.0 if platform.kind == "cpu" else TILE  # vector units take any number of rows
+    moved = activation_bytes(weights)
+    return Rates(peak, bandwidth, shares.launch_s, weights.bytes, cached, link, shares.sd, moved, tile)
 
 
 def activation_bytes(weights: Dtype) -> float:

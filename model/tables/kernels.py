@@ -14,8 +14,8 @@ import numpy as np
 from model.prediction import Floats
 from model.tables.distinct import distinct
 
-_TILE = 64.0
-"""Rows and columns of a product are computed in tiles of at least so many."""
+TILE = 64.0
+"""Rows and columns of a product are computed in tiles of at least so many by the matrix units of an accelerator."""
 _MULTIPROCESSORS = 132.0
 """Of an H100; those of other large GPUs have 108 to 160."""
 _QUERY_TILE = 128.0
@@ -38,7 +38,7 @@ ALL_HEADS = 0.0
 class Rates:
     """What one device reaches: FLOP/s, bytes/s of its memory, seconds to launch a kernel; bytes per weight and per
     cached number; bytes/s of the link between devices; sd of log(measured / formula) at all these; bytes per activation
-    that is multiplied."""
+    that is multiplied; rows and columns of the tiles that products are computed in."""
 
     flops: float
     bandwidth: float
@@ -48,6 +48,7 @@ class Rates:
     link: float = np.inf
     sd: float = 0.0
     activation: float = 2.0
+    tile: float = TILE
 
 
 Numbers = Floats | float
@@ -86,7 +87,7 @@ def plain(_axis: int, values: Floats, _keys: Sequence[Numbers]) -> Floats:
 
 def _gemm(rates: Rates, _keys: Sequence[Numbers], arguments: Sequence[Floats]) -> Floats:
     m, n, k = arguments
-    flops = 2.0 * _TILE * np.ceil(m / _TILE) * _TILE * np.ceil(n / _TILE) * k
+    flops = 2.0 * rates.tile * np.ceil(m / rates.tile) * rates.tile * np.ceil(n / rates.tile) * k
     data = n * k * rates.width + m * k * rates.activation + 2.0 * m * n
     return rates.launch_s + np.maximum(flops / rates.flops, data / rates.bandwidth)
 
@@ -151,7 +152,7 @@ def _experts(rates: Rates, keys: Sequence[Numbers], arguments: Sequence[Floats])
     routed = tokens * topk / moe_ep
     weights = 3.0 * hidden * inter / moe_tp
     met = here * share_met(routed / here, experts, skew)
-    rows = routed + met * _TILE / 2.0
+    rows = routed + met * (rates.tile // 2.0)
     passes = _PASSES * tokens * topk * hidden + routed * 3.0 * inter / moe_tp
     data = met * weights * rates.width + 2.0 * passes
     return rates.launch_s + np.maximum(2.0 * rows * weights / rates.flops, data / rates.bandwidth)

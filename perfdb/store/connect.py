@@ -142,7 +142,9 @@ class Database:
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be made ({error.strerror})") from error
         finally:
-            draft.unlink(missing_ok=True)
+            # a file system that is read-only refuses to unlink even what is not there; who writes next clears a draft
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
 
     def _clear_drafts(self) -> None:
         """Remove what processes left that were killed while they made this file."""

@@ -49,7 +49,8 @@ class Order:
 
 @dataclass(frozen=True)
 class Collected:
-    """What stands in `table` (None: nothing): of `cases` that were wanted, `missing` have no times of a free machine.
+    """What stands in `table` (None: nothing): of `cases` that were wanted, `missing` have no times of a free machine,
+    `busy` of them since the machine had other work when they were timed.
 
     `new` got an answer by this call, which took `seconds` and asked `repeats` times for what had one or got none;
     `timed` is everything in the folder.
@@ -62,6 +63,7 @@ class Collected:
     repeats: int
     seconds: float
     timed: Sequence[Timed]
+    busy: int
 
 
 def collect(order: Order, note: Note, progress: Progress) -> Collected:
@@ -91,7 +93,9 @@ def collect(order: Order, note: Note, progress: Progress) -> Collected:
                 table = _write(order, about, timed)
     missing = sum(_is_missing(journal, case) for case in wanted)
     new, asked = lacking - missing, sum(journal.tries.values()) - asked
-    return Collected(table, len(wanted), missing, new, asked - new, time.monotonic() - start, timed)
+    seconds = time.monotonic() - start
+    busy = sum(_is_missing(journal, case) and case.key in journal.timed for case in wanted)
+    return Collected(table, len(wanted), missing, new, asked - new, seconds, timed, busy)
 
 
 def _made(folder: Path) -> Path:

@@ -9,6 +9,7 @@ import typer
 
 from servecast.options import (
     DEFAULT_DB,
+    Configs,
     Db,
     Decode,
     Isl,
@@ -17,6 +18,7 @@ from servecast.options import (
     Osl,
     Scenario,
     Wait,
+    listed_configs,
     open_store,
     pairs,
     typed_list,
@@ -38,6 +40,7 @@ def capacity(
     sets: Annotated[
         list[str] | None, typer.Option("--set", metavar="K=V1,V2", help="A parameter and its values; repeatable.")
     ] = None,
+    configs: Configs = None,
     mode: Annotated[
         str, typer.Option("--mode", help="agg; or disagg: prefill and decode on devices of their own.")
     ] = "agg",
@@ -66,7 +69,8 @@ def capacity(
     wait: Wait = 30.0,
     json: Json = False,
 ) -> None:
-    """Find the largest load that keeps the SLO, for one config or the product of all values given.
+    """Find the largest load that keeps the SLO, for one config, the product of all values given, or each config
+    of a list with these.
 
     With --mode disagg of one unit of both pools, whose workers --set prefill.replicas=2 and decode.replicas=1 say; not
     given, they are matched. --devices and --total-rate count units.
@@ -90,7 +94,10 @@ def capacity(
             raise InputError.at(flag, "without --method simulate", "both, or neither")
     values = {name: typed_list(text, f"--set {name}") for name, text in pairs(sets, "--set").items()}
     load, traffic = asked_traffic(isl, osl, workload, by == "rate", method == "simulate", scenario)
-    asked = WhatIf(model, platform, engine, load.workload, values, reused=load.reused, prefixes=load.prefixes)
+    rows = listed_configs(configs)
+    asked = WhatIf(
+        model, platform, engine, load.workload, values, reused=load.reused, prefixes=load.prefixes, listed=rows
+    )
     question = question_of(
         asked, traffic, by, parse_slos(slo),
         requests=(requests or 1000) if method == "simulate" else None, seed=seed or 0, devices=devices,

@@ -90,5 +90,6 @@ def ops(
     formats, seconds = collecting.number_formats(dtypes), collecting.seconds_of(budget)
     found = measure(Order(kernels, shapes, out, formats, platform, seconds, command), note, collecting.watch())
     emit_json(collecting.document_of(found)) if json else collecting.say_collected(found)
+    collecting.check_collected(found)
     if found.table is not None:
         note(f"the table is {found.table}; next: {shlex.join(['servecast', 'import', str(found.table)])}")

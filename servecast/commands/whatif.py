@@ -13,6 +13,7 @@ from perfdb.errors import InputError
 from servecast.options import (
     DEFAULT_DB,
     Concurrency,
+    Configs,
     Db,
     Decode,
     Isl,
@@ -22,6 +23,7 @@ from servecast.options import (
     Rate,
     Scenario,
     Wait,
+    listed_configs,
     open_store,
     pairs,
     typed_list,
@@ -59,6 +61,7 @@ def whatif(
     sets: Annotated[
         list[str] | None, typer.Option("--set", metavar="K=V1,V2", help="A parameter and its values; repeatable.")
     ] = None,
+    configs: Configs = None,
     mode: Annotated[
         str, typer.Option("--mode", help="agg; disagg: prefill and decode on devices of their own; or both, compared.")
     ] = "agg",
@@ -75,7 +78,8 @@ def whatif(
         typer.Option("--slo", help="Bounds: which configs keep them, and the goodput. ttft_s<0.5,tpot_s<0.05"),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Where the time of the best config goes, kernel by kernel.")
+        bool,
+        typer.Option("--explain", help="Where the time of the best config goes, kernel by kernel, and its memory."),
     ] = False,
     top: Annotated[
         int | None,
@@ -90,6 +94,7 @@ def whatif(
 ) -> None:
     """Predict latency and throughput, with 90 % intervals, for one config or the product of all values given.
 
+    Rows of --configs name settings as --set does, {"tp": 2, "max_num_seqs": 64}; with --set each has those too.
     With two pools, --set tp=1,2 counts for both, --set prefill.tp=4 and decode.replicas=2 (workers) for one of them.
     """
     from servecast.asked_load import asked_load
@@ -110,8 +115,9 @@ def whatif(
         load = replace(load, workload=replace(load.workload, requests=requests))
     flags = {"efficiency": efficiency, "router_limit": router_limit, "link": link}
     chosen = mode_of(mode, devices, flags, decode, slo, values)
-    asked = WhatIf(model, platform, engine, load.workload, values, devices, load.reused, load.prefixes)
-    asked_for = prod(map(len, values.values()))
+    rows = listed_configs(configs)
+    asked = WhatIf(model, platform, engine, load.workload, values, devices, load.reused, load.prefixes, rows)
+    asked_for = prod(map(len, values.values())) * (1 if rows is None else len(rows.configs))
     listed = MOST_LINES if not json else None if asked_for <= MOST_ROWS else MOST_ROWS
     most = None if plot else top or listed
     answer, say = answer_in_mode(asked, open_store(db, wait), chosen, explain, most)

@@ -70,12 +70,15 @@ class Prefill:
 
 @dataclass
 class Decode:
-    """One decode engine: at most `slots` sequences and `room` tokens in the cache; each step gives each a token."""
+    """One decode engine: at most `slots` sequences and `room` tokens in the cache; each step gives each a token. Steps
+    are decided `ahead`, or not: then who came since the last one `began` waits for another."""
 
     costs: StepCosts
     slots: int
     room: float
-    waiting: deque[tuple[int, int, int]] = field(default_factory=deque)
+    ahead: bool
+    began: float = 0.0
+    waiting: deque[tuple[int, int, int, float]] = field(default_factory=deque)
     left: dict[int, int] = field(default_factory=dict)
     held: dict[int, int] = field(default_factory=dict)
     needs: dict[int, float] = field(default_factory=dict)
@@ -85,10 +88,11 @@ class Decode:
     def to_do(self) -> int:
         return len(self.waiting) + len(self.left)
 
-    def admit(self) -> list[int]:
-        entered = []
-        while self.waiting and len(self.left) < self.slots:
-            request, prompt, steps = self.waiting[0]
+    def admit(self, now: float) -> list[int]:
+        entered, seen = [], self.began if self.ahead and self.left else now
+        self.began = now
+        while self.waiting and len(self.left) < self.slots and self.waiting[0][3] <= seen:
+            request, prompt, steps, _ = self.waiting[0]
             # caches grow to half of the answer on average
             need = prompt + steps / 2.0
             if self.left and sum(self.needs[other] for other in self.left) + need > self.room:
@@ -177,7 +181,7 @@ class Run:
         """To the decode engine with the fewest requests."""
         place = min(range(len(self.decode)), key=lambda i: self.decode[i].to_do)
         engine = self.decode[place]
-        engine.waiting.append((request, int(self.case.prompt[request]), int(self.case.output[request]) - 1))
+        engine.waiting.append((request, int(self.case.prompt[request]), int(self.case.output[request]) - 1, now))
         if not engine.left:
             self.next_step(now, place)
 
@@ -194,7 +198,7 @@ class Run:
     def next_step(self, now: float, place: int) -> None:
         """Who waits is let in, and the next step begins."""
         engine = self.decode[place]
-        self.first[engine.admit()] = now
+        self.first[engine.admit(now)] = now
         if engine.left:
             self.plan(now + engine.begin(), DECODED, place)
 
@@ -217,7 +221,8 @@ def _engines(case: Scenario) -> tuple[list[Prefill], list[Decode]]:
     budget = int(one.points.max_num_batched_tokens[0])
     slots, room = int(other.points.max_num_seqs[0]), float(other.memory.blocks[0] * other.points.block_size[0])
     prefill = [Prefill(case.costs[0], budget) for _ in range(case.workers[0])]
-    return prefill, [Decode(case.costs[1], slots, room) for _ in range(case.workers[1])]
+    ahead = bool(other.points.decided_ahead[0])
+    return prefill, [Decode(case.costs[1], slots, room, ahead) for _ in range(case.workers[1])]
 
 
 def scenario(random: np.random.Generator, is_open: bool) -> Scenario:
@@ -265,7 +270,8 @@ def asked(places: list[str], sets: Mapping[str, list[int]], workload: Workload, 
     answer = disaggregated(Asked(*questions, Deployments(ZERO, ZERO, ZERO + workers[0], ZERO + workers[1])))
     pools = Pool.of(questions[0], replace(workload, osl=1)), Pool.of(questions[1], workload)
     costs = tuple(step_costs(pool.points, pool.points.tables) for pool in pools)
-    found = {name: float(value.mean[0]) for name, value in answer.metrics.items()}
+    names = [*answer.metrics, *(f"{name}_p{p}" for name in ("ttft_s", "tpot_s") for p in (50, 90, 99))]
+    found = {name: float(answer.estimate(name).mean[0]) for name in names}
     return found | {"utilisation": answer.utilisation}, pools, costs
 
 

@@ -24,9 +24,12 @@ from model.simulate.trace import unshared
 from model.steps.overheads import overheads
 from tests.bench.disagg_agreement import ENGINE, ZERO, Scenario, scenario, simulated
 
+PERCENTILES = (("ttft_s", 50), ("ttft_s", 90), ("ttft_s", 99), ("tpot_s", 90), ("tpot_s", 99), ("e2e_s", 90))
+"""Of latencies, those that rows hold."""
+
 
 def served(case: Scenario) -> Mapping[str, float]:
-    """Mean TTFT and TPOT of all requests, and output tokens/s of the middle three fifths."""
+    """Mean latencies of all requests and their percentiles, and output tokens/s of the middle three fifths."""
     cap, n = case.workload.concurrency or 0, len(case.prompt)
     trace = unshared(np.zeros(n) if cap else case.due, case.prompt.astype(np.int64), case.output.astype(np.int64), cap)
     prefill, decode = (
@@ -42,7 +45,9 @@ def served(case: Scenario) -> Mapping[str, float]:
     link = link_bytes_s(*(pool.points.platform for pool in case.pools)) * case.pools[1].points.load.isl[0]
     send_s, take_s = (float(moved[0] / link) for moved in moved_bytes(*case.pools, ZERO, ZERO))
     run, added = simulate_pools(trace, Pools(prefill, decode, send_s, take_s)).answers, overheads(ENGINE)
-    means = {name: each.mean() for name, each in run.latencies(2 * added.request_s, added.token_s).items()}
+    latencies = run.latencies(2 * added.request_s, added.token_s)
+    means = {name: each.mean() for name, each in latencies.items()}
+    means |= {f"{name}_p{p}": float(np.quantile(latencies[name], p / 100)) for name, p in PERCENTILES}
     ends, low, high = np.sort(run.served.last_s), n // 5, n - n // 5
     return means | {"output_tps": (high - low) / (ends[high] - ends[low]) * case.output.mean()}
 

@@ -109,16 +109,22 @@ def test_the_cache_can_be_switched_off() -> None:
 
 @pytest.mark.parametrize(
     ("params", "where"),
-    [({"acceptance_rate": 1.5}, "acceptance"), ({"num_speculative_tokens": 65}, "draft_tokens")],
+    [
+        ({"acceptance_rate": 1.5}, "acceptance_rate"),
+        ({"num_speculative_tokens": 65}, "num_speculative_tokens"),
+        ({"gpu_memory_utilization": 1.5}, "gpu_memory_utilization"),
+    ],
 )
-def test_shares_out_of_range_are_refused(params: dict[str, Scalar], where: str) -> None:
-    with pytest.raises(InputError, match=f"parameter for {where}"):
+def test_numbers_out_of_range_are_refused_by_the_name_that_the_engine_has_for_them(
+    params: dict[str, Scalar], where: str
+) -> None:
+    with pytest.raises(InputError, match=f"^{where} of vllm: the value"):
         points(**params)
 
 
 @pytest.mark.parametrize("value", ["maybe", 7, 0.5])
 def test_a_switch_is_on_or_off(value: Scalar) -> None:
-    with pytest.raises(InputError, match=r"parameter for eager: .* expected true or false"):
+    with pytest.raises(InputError, match=r"enforce_eager of vllm: .* expected true or false"):
         points(enforce_eager=value)
     assert points(enforce_eager=1).eager.item() == points(enforce_eager="ON").eager.item() == 1.0
 

@@ -41,6 +41,7 @@ def test_every_known_model_is_of_a_described_family_or_says_what_it_is() -> None
         ("mllama", "cross-attention to images"),
         ("lfm2", "convolution"),
         ("minimax_text_01", "lightning attention"),
+        ("minimax", "lightning attention in every other layer"),
         ("foo", "nothing says what the layers of model_type 'foo' are"),
     ],
 )
@@ -60,6 +61,8 @@ def test_other_families_are_refused_by_the_name_of_what_is_missing(family: str, 
         ({"encoder_layers": 6}, "layers of an encoder"),
         ({"ssm_state_size": 16}, "Mamba"),
         ({"conv_L_cache": 3}, "convolution"),
+        ({"num_swa_attention_heads": 20}, "heads of differing number"),
+        ({"word_embed_proj_dim": 512}, "embeddings narrower than the layers"),
     ],
 )
 def test_fields_that_speak_of_other_layers_are_refused_in_any_family(said: dict[str, Any], missing: str) -> None:
@@ -68,7 +71,13 @@ def test_fields_that_speak_of_other_layers_are_refused_in_any_family(said: dict[
 
 
 @pytest.mark.parametrize(
-    "said", [{"attn_type_list": [1, 1, 1, 1]}, {"cross_attention_layers": []}, {"is_encoder_decoder": False}]
+    "said",
+    [
+        {"attn_type_list": [1, 1, 1, 1]},
+        {"cross_attention_layers": []},
+        {"is_encoder_decoder": False},
+        {"word_embed_proj_dim": 4096},
+    ],
 )
 def test_fields_that_speak_of_none_are_not(said: dict[str, Any]) -> None:
     assert architecture_fields({"model_type": "llama", **SIZES, **said}, "here")["layers"] == 4
@@ -90,4 +99,4 @@ def test_experts_by_the_names_of_ernie() -> None:
 
 def test_no_family_is_both() -> None:
     for family in DESCRIBED:
-        architecture_fields({"model_type": family, **SIZES}, "here")
+        architecture_fields({"model_type": family, "layer_types": ["full_attention"] * 4, **SIZES}, "here")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from closed_beside_simulated import both, loop
@@ -69,9 +71,41 @@ def test_requests_that_the_budget_keeps_waiting_hold_no_blocks() -> None:
 
 
 def test_only_where_the_cache_grows_is_anybody_pushed_out() -> None:
-    """SGLang keeps room for answers."""
-    found = kept(loop(1000, 2000, 64), 16.0, "sglang")
-    assert (found.active.item(), found.again.item(), found.begun.item()) == (16, 0, 0)
+    """TensorRT-LLM keeps room for whole answers."""
+    grid = Grid.of([{"tp_size": 4}])
+    found = points_of(LLAMA, platform("h100_sxm"), engine("trtllm"), 4, grid, load_of(loop(1000, 2000, 64), 1))
+    told = admitted(found, np.array([64.0]), np.array([16.0]))
+    assert (told.active.item(), told.again.item(), told.begun.item()) == (16, 0, 0)
+
+
+def test_room_for_answers_keeps_some_waiting_and_others_from_being_sent_back() -> None:
+    """SGLang's: fewer run than fit, the fewer the longer answers are, and fewer are sent back than at vLLM."""
+    shares = []
+    for osl in (100, 1000, 4000):
+        reserving, growing = (kept(loop(1000, osl, 400, 0.5), 40.0, name) for name in ("sglang", "vllm"))
+        shares.append(reserving.active.item() / 40.0)
+        assert 0 < reserving.begun_share.item() < growing.begun_share.item()
+    assert 1 > shares[0] > shares[1] > shares[2] > 0.6
+
+
+def test_the_more_conservative_the_fewer_run_and_the_fewer_are_sent_back() -> None:
+    load, many, room = loop(1000, 1000, 400, 0.5), np.array([400.0]), np.array([60.0])
+    found = [admitted(points(load, "sglang", schedule_conservativeness=each), many, room) for each in (0.3, 1.0, 1.4)]
+    for more, less in pairwise(found):
+        assert more.active.item() > less.active.item()
+        assert more.begun_share.item() > less.begun_share.item()
+
+
+@given(st.integers(1, 600), st.floats(1, 400), st.integers(16, 20_000), st.integers(1, 4000), st.floats(0, 0.9))
+@settings(deadline=None)
+@pytest.mark.filterwarnings("error")
+def test_room_for_answers_keeps_nobody_out_whom_it_has_not(
+    concurrency: int, room: float, isl: int, osl: int, spread: float
+) -> None:
+    found = kept(loop(isl, osl, concurrency, spread), room, "sglang")
+    assert 1 <= found.active.item() <= concurrency * (1 + 1e-9)
+    assert 0 <= found.begun_share.item() < 0.5
+    assert 0 <= found.begun.item() <= concurrency - found.active.item() + 1e-6
 
 
 def test_equal_answers_come_and_go_in_waves() -> None:
@@ -166,4 +200,27 @@ def test_a_rate_beyond_the_capacity_of_a_cache_comes_to_what_is_simulated(times:
     closed, simulated = both(SMALL, load, "vllm:0.24.0", 1, "h100_sxm", num_gpu_blocks_override=2000)
     off = np.abs(np.log(np.array(closed) / np.array(simulated)))
     assert off[0] < 0.3
+    assert off[1:].max() < 0.12
+
+
+@pytest.mark.parametrize(("isl", "osl", "concurrency", "spread"), [
+    (4000, 800, 64, 0.5), (1000, 800, 128, 0.0), (500, 300, 200, 0.5), (2000, 100, 24, 0.5),
+    (300, 1500, 120, 0.9),
+])  # fmt: skip
+def test_a_full_cache_of_sglang_comes_to_what_is_simulated(isl: int, osl: int, concurrency: int, spread: float) -> None:
+    load = loop(isl, osl, concurrency, spread)
+    closed, simulated = both(SMALL, load, "sglang:0.5.9", 1, max_total_tokens=32_000)
+    off = np.abs(np.log(np.array(closed) / np.array(simulated)))
+    assert off[0] < 0.2
+    assert off[1] < 0.15
+    assert off[2] < 0.06
+
+
+@pytest.mark.parametrize("times", [1.5, 2.5])
+def test_a_rate_beyond_the_capacity_of_a_cache_of_sglang_comes_to_what_is_simulated(times: float) -> None:
+    """Some 8 requests of these per second are what 32,000 tokens take."""
+    load = Workload(500, 500, Arrival.POISSON, request_rate=8.0 * times, requests=1000, lengths="U(250,750)/(250,750)")
+    closed, simulated = both(SMALL, load, "sglang:0.5.9", 1, max_total_tokens=32_000)
+    off = np.abs(np.log(np.array(closed) / np.array(simulated)))
+    assert off[0] < 0.25
     assert off[1:].max() < 0.12

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from model.architecture import resolve_model
 from model.cycle import cycle
-from model.joint import between_ranks, joint_s
+from model.joint import between_ranks, joint_s, largest, met_in_turn
 from model.knobs import points_of
 from model.load import load_of
 from model.ops import StepLoad
@@ -131,3 +131,37 @@ def test_ranks_at_a_rate_come_to_what_is_simulated(served_by: str) -> None:
     off = np.abs(np.log(np.array(closed) / np.array(simulated)))
     assert off[0] < 0.15
     assert off[1] < 0.12
+
+
+@pytest.mark.parametrize(("concurrency", "isl", "ranks"), [(2, 4000, 8), (5, 1000, 8), (3, 4000, 4)])
+@pytest.mark.parametrize("served_by", ["vllm:0.24.0", "sglang:0.5.9"])
+def test_of_fewer_requests_than_ranks_the_others_bring_no_prompts(
+    concurrency: int, isl: int, ranks: int, served_by: str
+) -> None:
+    sides: dict[str, Scalar] = {"tp_size": ranks, "dp_size": ranks}
+    config = RANKS[served_by.partition(":")[0]] | (sides if "sglang" in served_by else {"data_parallel_size": ranks})
+    closed, simulated = both(MODEL, loop(isl, 128, concurrency), served_by, ranks, **config)
+    assert np.abs(np.log(np.array(closed) / np.array(simulated))).max() < 0.05
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("every", [5.0, 740.0, 800.0, 1e4, 1e6])
+@pytest.mark.parametrize("ranks", [2, 8, 64])
+def test_however_many_prompts_come_the_ranks_meet_what_is_drawn(every: float, ranks: int) -> None:
+    mean, most, drawn = every / ranks, every / ranks + 3.0, np.random.default_rng(1)
+    own = drawn.poisson(mean, (4000, ranks)).clip(max=most).max(axis=1)
+    assert largest(one(mean), one(most), one(ranks)).item() == pytest.approx(own.mean(), rel=0.01)
+    found, came = met_in_turn(one(mean), one(most), one(ranks)), drawn.poisson(every, 40_000)
+    assert found.most.item() == pytest.approx(np.ceil(came / ranks).clip(max=most).mean(), rel=0.01)
+    left_out = np.clip(1.0 - came / ranks, 0.0, None)
+    expected = left_out[came == 0].sum() / left_out.sum() if left_out.any() else 0.0
+    assert found.nobody.item() == pytest.approx(expected, abs=0.02)
+    assert found.others.item() == pytest.approx(1.0 - expected, abs=0.02)
+
+
+@pytest.mark.filterwarnings("error")
+def test_many_prompts_in_a_step_of_ranks_come_to_a_number() -> None:
+    rate = Workload(128, 8, Arrival.POISSON, request_rate=1000.0)
+    at = points(rate, data_parallel_size=16, enable_expert_parallel=True)
+    mixed, decode = taken(at, 0.999, prompts=100.0)
+    assert 0 < decode <= mixed < 60

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from model.architecture import resolve_model
 from model.feasibility import feasibility
 from model.knobs import points_of
 from model.load import load_of
-from model.memory import Memory, memory
+from model.memory import GIB, Memory, memory
 from perfdb.errors import InputError
 from perfdb.facts.engines import engine
 from perfdb.facts.platforms import platform
@@ -43,7 +45,22 @@ def test_too_few_counted_blocks_are_infeasible_with_the_reason() -> None:
     points = points_of(model, place, engine("vllm"), 1, grid, load_of(LOAD, 1))
     fits, reasons = feasibility(points, memory(points))
     assert not fits.any()
-    assert "KV cache" in reasons[0]
+    needed = LOAD.isl + LOAD.osl
+    assert reasons[0] == f"one sequence has up to {needed:.0f} tokens, the KV cache of 50 blocks of 16 holds 800"
+
+
+@pytest.mark.parametrize("lacking", [1e9, 20e6, 1e6])
+def test_what_is_needed_and_what_is_there_differ_in_the_reason(lacking: float) -> None:
+    least = account("meta-llama/Llama-3.1-8B", "h100_sxm")
+    needed = (least.weights + least.overhead + least.kv_needed).item()
+    share = (needed - lacking) / (least.available.item() / 0.9)
+    grid = Grid.of([{"gpu_memory_utilization": share}])
+    model, place = resolve_model("meta-llama/Llama-3.1-8B"), platform("h100_sxm")
+    points = points_of(model, place, engine("vllm"), 1, grid, load_of(LOAD, 1))
+    reason = feasibility(points, memory(points))[1][0]
+    need, there = map(float, re.findall(r"([0-9.]+) GiB", reason))
+    assert need > there
+    assert (needed / GIB, (needed - lacking) / GIB) == pytest.approx((need, there), abs=0.06)
 
 
 @pytest.mark.parametrize(

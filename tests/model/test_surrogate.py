@@ -259,3 +259,14 @@ def test_no_first_token_is_predicted_after_the_last_one() -> None:
     history["ttft_s"] = history["ttft_s"] * np.array([1.0, 3.0, 9.0])
     found = Surrogate.fit(history).predict(asked)
     assert found.metrics["ttft_s"].mean[0] <= found.metrics["e2e_s"].mean[0]
+
+
+@pytest.mark.parametrize("slots", [32, 256])
+def test_a_config_that_says_nothing_is_the_one_that_leaves_all_to_the_engine(slots: int) -> None:
+    surrogate = Surrogate.fit(rows(question(grid=Grid({"max_num_seqs": np.array([slots])}))))
+    said: list[dict[str, None]] = [{}, {"tensor_parallel_size": None}, {"max_num_seqs": None}]
+    silent, *others = (surrogate.predict(question(grid=Grid.of([config]))) for config in said)
+    for name, estimate in silent.metrics.items():
+        for other in others:
+            assert estimate.log_mean.tolist() == other.metrics[name].log_mean.tolist()
+            assert estimate.log_sd.tolist() == other.metrics[name].log_sd.tolist()

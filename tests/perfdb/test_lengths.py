@@ -54,6 +54,19 @@ def test_what_is_no_distribution_is_refused(text):
         Lengths.parse(text)
 
 
+@pytest.mark.parametrize("weights", [(0.7, 0.5), (0.2, 0.3), (0.9, 0.0), (0.33, 0.33, 0.3)])
+def test_shares_that_do_not_add_up_are_refused(weights):
+    text = " + ".join(f"{weight} D({place},1)" for place, weight in enumerate(weights, 1))
+    with pytest.raises(InputError, match=rf"= {sum(weights):g}; expected shares that add up to 1, or weights from 1"):
+        Lengths.parse(text)
+
+
+@pytest.mark.parametrize("weights", [(0.7, 0.3), (0.33, 0.33, 0.33), (0.17,) * 6, (7, 5), (1, 0.5), (0.5,)])
+def test_weights_count_in_proportion(weights):
+    found = Lengths.parse(" + ".join(f"{weight} D({place},1)" for place, weight in enumerate(weights, 1)))
+    assert [share for share, _ in found.parts] == pytest.approx([weight / sum(weights) for weight in weights])
+
+
 @given(
     kind=st.sampled_from(["N", "U"]),
     pairs=st.tuples(st.integers(1, 500), st.integers(0, 300), st.integers(1, 500), st.integers(0, 300)),

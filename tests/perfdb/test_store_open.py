@@ -267,3 +267,11 @@ def test_threads_of_one_process_take_turns(tmp_path: Path) -> None:
         thread.join()
     assert failures == []
     assert Store(path).sql("SELECT count(*) FROM sources").rows == [[12]]
+
+
+def test_a_database_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+    """DuckDB cannot make the draft, whose name is longer, and to unlink it fails as on a read-only file system."""
+    store = Store(tmp_path / f"{'p' * 240}.duckdb")
+    with pytest.raises(StoreError, match=r"p\.duckdb: cannot be written \(File name too long\)"):
+        write(store)
+    assert list(tmp_path.iterdir()) == []

@@ -64,6 +64,9 @@ def test_the_same_command_gives_the_same_answer(cli, db):
         (("--folds", "grouped"), "unknown kind of folds 'grouped' (did you mean group?)"),
         (("--shots", "0,-1"), "--shots: '-1' is no number of points; expected whole numbers"),
         (("--shots", ""), "--shots: '' is no number of points"),
+        (("--shots", "0,10000"), "--shots: 10000 of a group of at least 10001 points, and the largest has 20"),
+        (("--shots", "20", "--min-group", "5"), "at least 21 points, and the largest has 20; expected fewer shots"),
+        (("--shots", "1"), "--shots: 1 of a group of at least 30 points, and the largest has 20"),
         (("--db", "none.duckdb"), "no measurement can be predicted (there is none)"),
     ],
 )

@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from perfdb.errors import InputError
 from perfdb.store import Store
-from servecast.asked_load import asked_traffic
+from servecast.asked_load import asked_traffic, workload_of
 from servecast.capacity import TOLERANCE, capacity, question_of
 from servecast.cli import app
 from servecast.slo import parse_slos
-from servecast.whatif import WhatIf, whatif, workload_of
+from servecast.whatif import WhatIf, whatif
 
 MODEL, PLATFORM = "meta-llama/Llama-3.1-8B", "h100_sxm"
 SLO = "ttft_s<0.5,tpot_s<0.02"

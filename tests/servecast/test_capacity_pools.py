@@ -9,13 +9,13 @@ import pytest
 from model.disagg.units import Sharing
 from model.simulate.traffic import sampled
 from perfdb.store import Store
-from servecast.asked_load import asked_traffic
+from servecast.asked_load import asked_traffic, workload_of
 from servecast.capacity import TOLERANCE, capacity, question_of
 from servecast.disagg import DisaggAsked, disagg
 from servecast.modes import mode_of
 from servecast.pool_server import pool_server
 from servecast.slo import parse_slos
-from servecast.whatif import WhatIf, workload_of
+from servecast.whatif import WhatIf
 
 MODEL, PLATFORM = "meta-llama/Llama-3.1-8B", "h100_sxm"
 SLO = "ttft_s<0.5,tpot_s<0.02"
@@ -144,7 +144,7 @@ def test_a_simulated_unit_carries_about_as_much_and_percentiles_less(store: Stor
         (["--link", "10"], "--link: beside --mode agg"),
         (["--decode", "h200_sxm"], "--decode: beside --mode agg"),
         (["--mode", "disagg", "--set", "prefil.tp=2"], "unknown pool 'prefil'"),
-        (["--mode", "disagg", "--slo", "ttft_s_p99<1"], "metric ttft_s_p99: not predicted of two pools"),
+        (["--mode", "disagg", "--slo", "success_rate>0.9"], "metric success_rate: not predicted of two pools"),
         (["--mode", "disagg", "--osl", "1"], "osl: 1: nothing is left to the decode pool"),
         (["--mode", "disagg", "--engine", "llamacpp"], "llama.cpp prefills and decodes in one server"),
         (["--mode", "disagg", "--set", "decode.replicas=0"], "whole numbers of workers"),

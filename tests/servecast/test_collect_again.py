@@ -69,13 +69,29 @@ def test_times_of_a_busy_machine_are_measured_again_and_never_in_the_table(cli, 
     first = cli.run(*TINY)
     assert "waiting for a core" in first.stderr
     assert "7 of 7 cases are left" in first.stdout
+    assert first.returncode == 1
+    why = "there is no table yet: 7 of 7 cases were timed while threads waited for a core; expected a machine without"
+    assert first.stderr.splitlines()[-1].startswith(f"servecast: {why}")
     assert not list((cli.folder / "o").glob("*.parquet"))
     assert "left out, as the machine had other work: 7 cases" in (cli.folder / "o" / "METHOD.md").read_text()
     assert len(asked(cli.folder)) == 14
     second = cli.json(*TINY)
     assert (second["measured"], second["missing"], second["new"], second["repeats"]) == (7, 0, 7, 7)
+    assert second["busy"] == 0
     cli.json("import", "o", "--db", "d.duckdb")
     assert {json.loads(row[0])["waited"] for row in stored(cli.folder, "more")} == {0.02}
+
+
+def test_a_table_that_lacks_cases_of_a_busy_machine_says_why(cli, misbehave: MISBEHAVE) -> None:
+    cli.json(*TINY, "--dtypes", "fp32")
+    (cli.folder / "asked.jsonl").unlink()
+    misbehave(waited=[0.5, 0.5])
+    done = cli.run(*TINY)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert " cases are left; the same command goes on from there" in lines[-1]
+    busy = lines[-1].split(" cases")[0]
+    assert f"\n{busy} cases were timed while threads waited for a core; expected a machine without" in done.stderr
 
 
 def test_a_case_that_strays_always_is_tried_twice_in_all(cli, misbehave: MISBEHAVE) -> None:

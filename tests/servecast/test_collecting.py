@@ -167,7 +167,7 @@ def test_what_came_of_it_is_told_by_operation_and_format(capsys: pytest.CaptureF
         timed("context_attention"),
         timed(dtype="fp8", error="x"),
     ]
-    found = Collected(Path("t.parquet"), 9, 4, 3, 2, 12.0, times)
+    found = Collected(Path("t.parquet"), 9, 4, 3, 2, 12.0, times, 0)
     say_collected(found)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[1:4] == [
@@ -184,7 +184,7 @@ def test_what_came_of_it_is_told_by_operation_and_format(capsys: pytest.CaptureF
 
 
 def test_without_any_time_there_is_no_spread(capsys: pytest.CaptureFixture[str]) -> None:
-    found = Collected(None, 2, 2, 0, 0, 0.0, [])
+    found = Collected(None, 2, 2, 0, 0, 0.0, [], 0)
     assert (document_of(found)["table"], document_of(found)["spread"]) == (None, None)
     say_collected(found)
     assert "2 of 2 cases are left" in capsys.readouterr().out

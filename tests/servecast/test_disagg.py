@@ -230,8 +230,8 @@ def test_aggregated_replicas_are_what_whatif_says_of_one(document: Any) -> None:
         (["--mode", "disagg", "--engine", "llamacpp"], "llama.cpp prefills and decodes in one server"),
         (["--mode", "both"], "no number of devices"),
         (["--mode", "both", "--devices", "4", "--router-limit", "9"], "--router-limit: --mode both"),
-        (["--mode", "disagg", "--slo", "ttft_s_p99<1"], "ttft_s_p99 is not predicted of two pools"),
-        (["--mode", "both", "--devices", "4", "--slo", "ttft_s_p99<1"], "ttft_s_p99 is not predicted of two pools"),
+        (["--mode", "disagg", "--slo", "success_rate>0.9"], "success_rate: not predicted of two pools"),
+        (["--mode", "both", "--devices", "4", "--slo", "input_tps>1"], "input_tps: not predicted of two pools"),
         (["--mode", "both", "--devices", "4", "--explain"], "--explain: --mode both"),
     ],
 )
@@ -260,3 +260,25 @@ def test_the_page_shows_what_is_printed(tmp_path: Path) -> None:
 
 def test_prefixed_parameters_belong_to_pools(run: Any) -> None:
     assert "prefill.tp" in str(run("--concurrency", "8", "--set", "prefill.tp=2").exception)
+
+
+def test_rows_hold_percentiles_as_those_of_whole_servers(document: Any) -> None:
+    """FEATURES S1.34: the same log-normal over requests around the mean of a run."""
+    [two] = document("--mode", "disagg", "--concurrency", "16", *UNIT)["rows"]
+    [one] = document("--concurrency", "16")["rows"]
+    for name in ("ttft_s_p50", "ttft_s_p90", "ttft_s_p99", "tpot_s_p90", "tpot_s_p99", "e2e_s_p90"):
+        mean = name.rpartition("_")[0]
+        assert two[name]["mean"] / two[mean]["mean"] == pytest.approx(one[name]["mean"] / one[mean]["mean"]), name
+        assert two[name]["lo"] < two[name]["mean"] < two[name]["hi"]
+    busy = [document("--mode", "disagg", "--rate", rate, *UNIT)["rows"][0] for rate in ("1", "20")]
+    apart = [row["e2e_s_p90"]["mean"] / row["e2e_s"]["mean"] for row in busy]
+    assert 1.12 < apart[0] < apart[1] <= 1.62
+
+
+@pytest.mark.parametrize("mode", [["disagg"], ["both", "--devices", "8"]])
+def test_percentiles_can_be_bounded(document: Any, mode: list[str]) -> None:
+    asked = ["--mode", *mode, "--concurrency", "16", *UNIT]
+    rows = document(*asked, "--slo", "itl_s_p95<10,ttft_s_p99<10")["rows"]
+    assert all(row["meets_slo"] and row["itl_s_p95"]["mean"] > row["itl_s"]["mean"] for row in rows)
+    limit = max(row["ttft_s_p99"]["mean"] for row in rows) * 0.999
+    assert not all(row["meets_slo"] for row in document(*asked, "--slo", f"ttft_s_p99<{limit:.17g}")["rows"])

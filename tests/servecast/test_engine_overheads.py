@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from model.fitted_overheads import FittedOverheads
 from model.steps.overheads import overheads
 from perfdb.batch import Batch, Source
 from perfdb.metrics import Statistic
 from perfdb.store import Store
+from servecast.engine_overheads import overheads_document, overheads_text
 
 ASK = ["--model", "meta-llama/Llama-3.1-8B", "--platform", "h100_sxm", "--engine", "vllm:0.24.0"]
 LOAD = ["--scenario", "D(512,64)", "--concurrency", "4", "--requests", "8"]
@@ -52,6 +54,24 @@ def test_each_pool_takes_what_runs_on_its_platform_told(cli, db):
     assert answer["decode"]["overheads"]["step_s"] > overheads("vllm").step_s
     # nobody ran it there: what the engine's other runs told
     assert answer["decode"]["overheads"]["step_s"] < answer["prefill"]["overheads"]["step_s"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "platform", "said"),
+    [
+        ("vllm", "h100_sxm", "16 runs of 4 groups (16 on this platform, whatever their version):"),
+        ("vllm:0.11.0", "h100_sxm", "16 runs of 4 groups (16 on this platform, whatever their version):"),
+        ("vllm:0.24.0", "a100_sxm_80gb", "16 runs of 4 groups (none on this platform):"),
+    ],
+)
+def test_runs_of_another_version_or_platform_are_told_apart(cli, db, engine, platform, said):
+    asked = ["simulate", *ASK[:2], "--platform", platform, "--engine", engine, *LOAD, "--db", db]
+    assert f"overheads are fitted to {said}" in cli.run(*asked).stderr
+
+
+def test_one_is_one():
+    told = overheads_document(FittedOverheads(overheads("vllm"), 1, 1, 1, 0))
+    assert "fitted to 1 run of 1 group (1 on this platform, whatever their version): " in overheads_text(told)
 
 
 def test_people_are_told_what_was_fitted(cli, db):

@@ -57,5 +57,5 @@ def test_flags_that_only_simulate_sees_are_named(cli):
     asked = ["whatif", *SERVER, *LOAD, "--engine", "sglang"]
     (said,) = cli.json(*asked, *sets("max_prefill_tokens=2048", "schedule_policy=lpm"))["warnings"]
     assert said.startswith("max_prefill_tokens, schedule_policy: not seen by the closed form")
-    assert said.endswith("; servecast simulate acts on it")
+    assert said.endswith("; servecast simulate acts on it, or says why it cannot")
     assert cli.json(*asked, *sets("max_prefill_tokens=2048", "chunked_prefill_size=-1"))["warnings"] == []

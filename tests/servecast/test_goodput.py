@@ -178,9 +178,23 @@ def test_given_devices_are_shared_by_as_many_servers(cli):
     assert "4 x (" in cli.run(*WHATIF, *POINT, "--devices", "8", "--set", "tp=2").stdout
     [left] = cli.json(*WHATIF, *POINT, "--devices", "9", "--set", "tp=2", "--plot", "page.html")["rows"]
     assert left["left_over"] == 1
+    shown = cli.run(*WHATIF, *POINT, "--devices", "3", "--set", "tp=1,2").stdout.splitlines()
+    assert {line.strip().split("  ")[-1] for line in shown[1:]} == {
+        "3 x (tensor_parallel_size=1)",
+        "1 x (tensor_parallel_size=2) + 1 device left",
+    }
     [silent] = cli.json(*WHATIF, *POINT, "--devices", "8")["rows"]
     assert silent["replicas"] == 1
     assert silent["tpot_s"]["mean"] == pytest.approx(large["tpot_s"]["mean"])
+
+
+def test_servers_that_share_a_rate_serve_no_more_than_comes(cli):
+    words = ["--isl", "512", "--osl", "64", "--rate", "2", "--slo", "e2e_s<60"]
+    for devices in ([], ["--devices", "2"]):
+        [row] = cli.json(*WHATIF, *words, *devices)["rows"]
+        assert row["request_tps"]["hi"] <= 2.0 * (1 + 1e-9)
+        assert row["output_tps"]["hi"] <= 128.0 * (1 + 1e-9)
+        assert row["goodput_rps"]["hi"] <= 2.0 * (1 + 1e-9)
 
 
 def test_a_router_that_passes_too_little_on_is_the_limit(cli):

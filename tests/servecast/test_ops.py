@@ -120,6 +120,10 @@ def test_formats_and_shapes_that_nobody_measured_are_answered(ask: Ask) -> None:
         ([["context_attention", "bf16", 1, 1, -1, 8, 8, 128]], "a3: '-1'; expected the prefix"),
         ([["all_reduce", "bf16", 1, 1]], "a3: ''; expected the devices"),
         ([["moe", "bf16", 64, 2048, 768, 8, 128, "x"]], "a6: 'x'; expected the moe_ep"),
+        ([["moe", "bf16", 64, 2048, 768, 8, 4]], "row 1, a4: '8'; expected the topk of moe, a whole number up to"),
+        ([["moe", "bf16", 64, 2048, 768, 8.5, 128]], "a4: '8.5'; expected the topk of moe, a whole number"),
+        ([["all_reduce", "bf16", 1, 1, 1]], "a3: '1'; expected the devices of all_reduce, a number from 2"),
+        ([["context_attention", "bf16", 1, 1, 0, 32, 33, 128]], "a5: '33'; expected the kv_heads"),
         ([], "no rows of op, dtype, a1 .. a6"),
     ],
 )
@@ -129,6 +133,20 @@ def test_a_wrong_row_is_one_sentence(cli, questions: list[list[Any]], said: str)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("op,a1,a2,a3", "q.csv: no column dtype; expected a header of op, dtype, a1 …"),
+        ("m,n,k,a1", "no column op and none dtype; expected"),
+    ],
+)
+def test_a_column_that_is_missing_is_named(cli, header: str, said: str) -> None:
+    (cli.folder / "q.csv").write_text(f"{header}\ngemm,1,4096,4096\n")
+    done = cli.run("ops", "q.csv", "--platform", "h200_sxm", "--engine", "vllm")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -247,7 +265,10 @@ def test_a_row_that_cannot_be_answered_says_so_and_costs_the_others_nothing(cli,
     assert "row 3: unknown number format 'bf17'" in third["error"]
     table = cli.run(*asked, "--bench", "2")
     assert table.returncode == 0
-    assert "unknown number format 'bf17'" in table.stdout
+    lines = table.stdout.splitlines()
+    assert [line.split() for line in lines[2:4]] == [["2", "-", "-", "-"], ["3", "-", "-", "-"]]
+    assert max(map(len, lines[:5])) < 80
+    assert lines[5:7] == [second["error"], third["error"]]
     assert "2 of 4 rows" in table.stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -88,6 +89,21 @@ def test_a_task_that_cannot_be_read_any_more_is_scored_at_its_first_load(cli, tm
     store = Store(tmp_path / "a.duckdb")
     store.record(experiment(store.open_run("old", "key", {"name": "old"}), 0, 100.0))
     assert rows(cli, store.path, "task")["output_tps", "old"]["mape"] == pytest.approx(99.0)
+
+
+def test_tasks_of_one_name_on_several_models_are_told_apart(cli, db):
+    store = Store(db)
+    store.record(experiment(store.open_run("chat", "other", {**TASK, "model": "Qwen/Qwen3-8B"}), 0, 100.0))
+    answer = cli.json("accuracy", "--promised", "task", "--db", str(db))
+    found = {row["task"]: row["n"] for row in answer["rows"] if row["metric"] == "output_tps"}
+    assert found == {"chat (meta-llama/Llama-3.1-8B, vllm)": 4, "chat (Qwen/Qwen3-8B, vllm)": 1}
+
+
+def test_a_promise_of_nothing_is_not_scored(cli, db):
+    store = Store(db)
+    nothing = {"output_tps": Interval(math.nan, 80, 125)}
+    store.record(replace(experiment(store.open_run("chat", "key", TASK), 13, 100.0), predicted=nothing))
+    assert rows(cli, db, "task")["output_tps", "chat"]["n"] == 4
 
 
 @pytest.mark.parametrize(

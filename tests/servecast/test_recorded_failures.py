@@ -64,3 +64,12 @@ def test_others_are_not_told_so(ask, concurrency, flags, isl):
     found = ask(concurrency, *flags, isl=isl)
     assert found["rows"][0]["reason"] is None
     assert not warned(found)
+
+
+def test_a_failure_is_told_whatever_else_is_asked(ask, cli):
+    cells = "meta-llama/Llama-3.1-8B,H100,vllm,2,1024,128,256,512,OOM,,"
+    (cli.folder / "more.csv").write_text(f"{HEAD}\n{cells}\n")
+    cli.json("import", "more.csv", "--db", "perf.duckdb")
+    found = ask(256, "tensor_parallel_size=1,2,4", "max_num_seqs=512")
+    reasons = {row["config"]["tensor_parallel_size"]: row["reason"] for row in found["rows"]}
+    assert reasons == {1: FAILED, 2: "failed when it ran: out of memory (more.csv, row 1)", 4: None}

@@ -132,6 +132,7 @@ SERVER = [
         ("scheduling_policy=fifo", "unknown scheduling_policy of vllm 'fifo'; known: fcfs, priority"),
         ("max_num_batched_tokens=10000000000", "more than any server takes"),
         ("max_num_seqs=1000000000", "more than any server takes"),
+        ("gpu_memory_utilization=0.1", "KV cache 0.0, other 1.7), 13.8 GiB are available"),
     ],
 )
 def test_what_is_not_simulated_is_refused(cli, parameter, sentence):

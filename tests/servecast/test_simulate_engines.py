@@ -80,3 +80,14 @@ def test_scenarios_name_their_engine(cli, tmp_path):
     given.write_text(json.dumps(scenario | {"engine": "trtllm"}) + "\n", encoding="utf-8")
     refused = cli.run("simulate", "--scenarios", given, "--out", out)
     assert "engine trtllm: its scheduler is not simulated; expected vllm or sglang" in refused.stderr
+
+
+@pytest.mark.parametrize("alone", ["1", "4"])
+def test_on_a_cpu_it_says_what_the_closed_form_says(cli, alone):
+    """A few rows are not padded there to the tiles that matrix units have."""
+    asked = ["--model", "Qwen/Qwen2.5-0.5B", "--platform", "amd-epyc-zen4-2c", "--engine", "llamacpp"]
+    load = ["--scenario", "D(128,32)", "--concurrency", alone]
+    [closed] = cli.json("whatif", *asked, *load)["rows"]
+    simulated = cli.json("simulate", *asked, *load, "--requests", "40")
+    for metric in ("ttft_s", "tpot_s"):
+        assert simulated[metric]["mean"] == pytest.approx(closed[metric]["mean"], rel=0.05)

@@ -42,7 +42,7 @@ def test_rules_that_stand_in_are_said(cli):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--set", "prefill.pp=2"], "prefill: pools of pipelines, or of ranks that share experts, are not simulated"),
+        (["--set", "prefill.pp=64"], "prefill: 32 layers cannot be divided into 64 stages"),
         (["--set", "prefil.tp=2"], "prefil"),
         (["--set", "tp=3"], "cannot be divided"),
         (["--set", "decode.tp=1,2"], "1,2 are several values, and simulate takes one"),
@@ -64,3 +64,19 @@ def test_flags_of_two_pools_need_two_pools(cli):
     done = cli.run("simulate", *ASK[3:], *LOAD, "--decode", "h200_sxm")
     assert (done.returncode, done.stdout) == (2, "")
     assert "--decode: beside --mode agg" in done.stderr
+
+
+def test_pipelines_and_ranks_in_joint_steps_serve_in_either_pool(cli):
+    """Stages share the work of long prompts; ranks of a mixture of experts wait for each other."""
+    long = ["--scenario", "D(8000,20)", "--rate", "9", "--requests", "120"]
+    one, two = (cli.json(*ASK, *long, *ONE_EACH, *sets) for sets in ([], ["--set", "prefill.pp=2"]))
+    assert two["ttft_s"]["mean"] < 0.7 * one["ttft_s"]["mean"]
+    assert two["gpus"] == one["gpus"] + 1
+    staged = cli.json(*ASK, *LOAD, *ONE_EACH, "--set", "decode.pp=2")
+    assert staged["tpot_s"]["mean"] > 0.9 * cli.json(*ASK, *LOAD, *ONE_EACH)["tpot_s"]["mean"]
+    mixture = ["simulate", "--mode", "disagg", "--model", "deepseek-ai/DeepSeek-V2-Lite", "--platform", "h100_sxm"]
+    ranks = ["--set", "decode.dp=4", "--set", "decode.enable_expert_parallel=true"]
+    found = cli.json(*mixture, *LOAD, *ONE_EACH, *ranks)
+    assert found["decode"]["workers"] == 1
+    assert found["gpus"] == 5
+    assert 0 < found["tpot_s"]["mean"] < 0.1

@@ -50,6 +50,11 @@ def test_an_unknown_metric_names_the_known_ones() -> None:
         Slo.parse("tfft_s<1")
 
 
+def test_the_least_bound_is_broken_without_a_word(recwarn: pytest.WarningsRecorder) -> None:
+    assert Slo.parse("e2e_s<1e-320").violation(np.ones(1)) > 1.0
+    assert not recwarn
+
+
 def test_all_bounds_must_hold_and_what_is_unknown_does_not() -> None:
     slos = parse_slos("ttft_s<0.5,output_tps>100")
     metrics = {"ttft_s": np.array([0.5, 0.6, 0.1, np.nan]), "output_tps": np.array([100.0, 500.0, 99.0, 500.0])}

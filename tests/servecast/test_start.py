@@ -1,10 +1,16 @@
 """Starting up: light, and not fooled by the user's own modules."""
 
+import io
+import json
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+
+from servecast.output import emit_json
+from servecast.start import RECORDING, main
 
 HEAVY = ["numpy", "pandas", "duckdb", "numba", "scipy", "sklearn", "xgboost", "optuna", "plotly", "pydantic", "aiohttp"]
 
@@ -52,7 +58,58 @@ def test_ctrl_c_is_one_sentence(cli, monkeypatch, place):
 
     monkeypatch.setattr(place, interrupted)
     done = cli.run("db", "check")
-    assert done.returncode == 130
-    assert done.stderr == (
-        "servecast: interrupted; whatever was recorded is kept, the same command goes on from there\n"
-    )
+    assert (done.returncode, done.stderr) == (130, "servecast: interrupted\n")
+
+
+def test_ctrl_c_says_that_a_command_goes_on_only_of_those_that_record(cli, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("servecast.cli.run", interrupted)
+    said = "servecast: interrupted; whatever was recorded is kept, the same command goes on from there\n"
+    for command in RECORDING:
+        assert cli.run(command, "x").stderr == said
+    assert cli.run("simulate", "tune").stderr == "servecast: interrupted\n"
+
+
+def main_to(stdout, monkeypatch, *arguments):
+    """Exit code of the program, run here, with stdout a file."""
+    monkeypatch.setattr(sys, "argv", ["servecast", *arguments])
+    with redirect_stdout(stdout), pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
+
+
+@pytest.fixture
+def question(tmp_path):
+    (tmp_path / "µ.csv").write_text("op,dtype,a1,a2,a3\ngemm,bf16,64,4096,4096\n")
+    return ["ops", str(tmp_path / "µ.csv"), "--platform", "h100_sxm", "--engine", "vllm", "--db", str(tmp_path / "db")]
+
+
+def test_an_encoding_without_our_letters_gets_them_spelled_out(question, monkeypatch):
+    taken = io.BytesIO()
+    assert main_to(io.TextIOWrapper(taken, "ascii"), monkeypatch, *question) == 0
+    assert b"\\xb5s" in taken.getvalue()
+    assert b"\\xb1 sd" in taken.getvalue()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_json_is_json_in_any_encoding(encoding):
+    taken = io.BytesIO()
+    with redirect_stdout(io.TextIOWrapper(taken, encoding)):
+        emit_json({"µ": "± 一"})
+        assert json.loads(taken.getvalue().decode(encoding)) == {"µ": "± 一"}
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_closed_stdout_takes_everything(question, monkeypatch, more):
+    assert main_to(None, monkeypatch, *question, *more) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_full_disk_is_one_sentence(question, monkeypatch, capsys, more):
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        assert main_to(full, monkeypatch, *question, *more) == 1
+    said = capsys.readouterr().err
+    assert said == "servecast: stdout: cannot be written (No space left on device); expected room for the answer\n"

@@ -69,6 +69,7 @@ def test_a_mix_takes_lengths_and_files_by_weight(tmp_path: Path) -> None:
         ({"lengths": "D(1,1)", "conversations": {"turns": 0}}, "conversations.turns"),
         ({"lengths": "D(1,1)", "conversations": {"turns": 2, "later_lengths": "D(0,1)"}}, "an empty range"),
         ({"mix": [{"weight": 1}]}, "w.yaml: mix.0.lengths: is missing"),
+        ({"mix": [{"weight": w, "lengths": "D(1,1)"} for w in (0.7, 0.5)]}, "w.yaml: mix: shares of 0.7 + 0.5 = 1.2"),
         ({"mix": [{"weight": 1, "lengths": "D(1)"}]}, "w.yaml: lengths 'D(1)'"),
         ({"mix": [{"weight": 1, "workload": 3}]}, "mix, part 1: workload: 3 is no path"),
         ({"mix": [{"weight": 1, "workload": "b.yaml", "lengths": "D(1,1)"}]}, "part 1: lengths beside workload"),
@@ -170,6 +171,7 @@ def test_a_task_lists_a_mix_by_weight(task_file: Path, edit: Callable[..., None]
     [
         ({"mix": [{"weight": 0, "lengths": "D(1,1)"}], "concurrency": 1}, "load.mix.0.weight: "),
         ({"mix": [{"weight": 1, "lengths": "D(1)"}], "concurrency": 1}, "load: lengths 'D(1)'"),
+        ({"mix": [{"weight": 0.2, "lengths": "D(1,1)"}] * 2, "concurrency": 1}, "load: mix: shares of 0.2 + 0.2 = 0.4"),
         ({"mix": [{"weight": 1, "workload": "chat.yaml"}], "concurrency": 1}, "prefixes or conversations in a part"),
         ({"mix": [], "concurrency": 1}, "load.mix: "),
         ({"mix": [{"weight": 1, "lengths": "D(1,1)"}], "isl": 3, "concurrency": 1}, "isl and mix stand together"),

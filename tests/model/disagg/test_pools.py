@@ -8,12 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.architecture import resolve_model
-from model.cycle import decode_load
-from model.disagg.pools import LEVELS, Pool, decode_curves, link_bytes_s, prompts
+from model.disagg.pools import Pool, link_bytes_s, prompts
 from model.hosts import NETWORK_BYTES_S
 from model.question import Question
 from model.roofline import SLOWEST_LINK
-from model.step import step
 from perfdb.errors import InputError
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid, Scalar, Target, Workload
@@ -64,15 +62,6 @@ def test_full_steps_never_serve_less_than_prompts_one_by_one(isl: int, budget: i
     found = prompts(pool({"max_num_batched_tokens": budget}, isl=isl))
     assert found.most[0] / found.full[0] >= 0.97 / found.alone[0]
     assert found.most[0] >= 1.0
-
-
-def test_decode_steps_from_one_sequence_to_all_slots() -> None:
-    both = pool({"max_num_seqs": 64}, {"max_num_seqs": 200})
-    curves = decode_curves(both)
-    assert curves.shape == (2, LEVELS)
-    assert (np.diff(curves, axis=1) >= -1e-9).all()
-    for sequences, level in ((np.ones(2), 0), (both.slots, -1)):
-        assert curves[:, level] == pytest.approx(step(both.points, decode_load(both.points, sequences)).seconds)
 
 
 def test_slots_are_what_the_engine_and_its_cache_hold() -> None:

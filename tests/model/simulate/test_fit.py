@@ -64,6 +64,14 @@ def test_a_few_requests_tell_no_bursts() -> None:
     assert (found.burstiness, found.rate) == (1.0, 1.0)
 
 
+@pytest.mark.parametrize(("count", "kind"), [(2, "too few to say"), (4, "too few to say"), (5, "constant")])
+def test_too_few_gaps_are_not_named(count: int, kind: str) -> None:
+    found = arrivals_of(np.arange(count) / 4)
+    assert found is not None
+    assert (found.kind, found.rate) == (kind, 4.0)
+    assert found.burstiness == (np.inf if kind == "constant" else 1.0)
+
+
 def test_a_changing_rate_is_told_from_bursts() -> None:
     wanted = Traffic(FIXED, rate=10.0, rates=(1.0, 4.0), window_s=1000.0)
     found = refitted(wanted, 20_000)

@@ -15,17 +15,19 @@ from model.simulate.log import closed, new_book
 from model.simulate.pipeline_clock import serve_pipeline
 from model.simulate.replicas import Replicas, kernel_of
 from model.simulate.replicas_clock import serve_apart
-from model.simulate.run import simulate
+from model.simulate.run import PERCENTILES, simulate, summary
 from model.simulate.sglang.clock import serve_sglang
 from model.simulate.sglang.ranks_clock import serve_ranks
 from model.simulate.sglang.server import SglangSettings
 from model.simulate.state import EngineSettings, compiled, new_state
 from model.simulate.together import LockstepCosts
-from model.simulate.trace import Turns, unshared
+from model.simulate.trace import Trace, Turns, unshared
 
 KNOTS = np.array([0.0, 1.0, 4096.0])
 COSTS = StepCosts(1e-3 + 1e-5 * np.arange(2049), np.zeros(65), KNOTS, KNOTS, KNOTS, KNOTS, np.zeros((3, 3, 3, 3)), 0.0)
 SGLANG = SglangSettings(64, 9000, 1, 4096)
+ONE = EngineSettings(2048, 1, 16, 2000, 4096, False)
+COLUMNS = ("arrival_s", "prompt", "output", "shared", "first_chunk")
 TRACE = unshared(np.linspace(0.0, 0.2, 40), np.full(40, 200), np.full(40, 150))
 
 
@@ -102,3 +104,36 @@ def test_a_closed_loop_and_a_burst_keep_up_by_definition() -> None:
     engine = settings(2000, caches=False)
     for trace in (replace(TRACE, cap=2), replace(TRACE, arrival_s=np.zeros(40))):
         assert simulate(trace, engine, COSTS).kept_up() == 1.0
+
+
+def spoken(load: float, conversations: int, think_s: float) -> Trace:
+    """Conversations of four turns of 100 and 50 tokens, so that `load` times as many come as 4 slots serve."""
+    n = 4 * conversations
+    most, turn = 4 / (51 * 1e-3 + 100 * 1e-5), np.arange(n) % 4
+    opens = np.cumsum(np.random.default_rng(7).exponential(4.0, conversations)) / (load * most)
+    trace = unshared(np.repeat(opens, 4), 100 * (turn + 1), np.full(n, 50))
+    return replace(trace, turns=Turns(np.where(turn == 0, -1, np.arange(n) - 1), np.where(turn == 0, 0.0, think_s)))
+
+
+@pytest.mark.parametrize("think_s", [0.0, 2.0])
+def test_conversations_keep_up_as_their_waits_together_tell(think_s: float) -> None:
+    """Turns that come late because their answers did hide that more conversations come than are over."""
+    engine = EngineSettings(2048, 4, 16, 4000, 4096, True)
+    kept = [simulate(spoken(load, 600, think_s), engine, COSTS).kept_up() for load in (0.5, 1.5, 3.0)]
+    assert kept[0] > 0.99
+    assert kept[1] == pytest.approx(1 / (1 + 0.7 * 0.5), rel=0.15)
+    assert kept[2] < 0.65
+
+
+def test_owners_are_the_first_turns() -> None:
+    turns = Turns(np.array([-1, 0, -1, 1, 3, 2, -1]), np.zeros(7))
+    assert turns.owners().tolist() == [0, 0, 2, 0, 0, 2, 6]
+
+
+@pytest.mark.parametrize("n", [1, 2, 99, 100, 101])
+def test_a_percentile_is_the_least_value_that_so_many_do_not_exceed(n: int) -> None:
+    run = simulate(replace(TRACE, **{name: getattr(TRACE, name)[:1].repeat(n) for name in COLUMNS}), ONE, COSTS)
+    ttft, told = np.sort(run.latencies()["ttft_s"]), summary(run)["ttft_s"]
+    assert told["mean"] == pytest.approx(ttft.mean())
+    for percent in PERCENTILES:
+        assert told[f"p{percent}"] == next(value for value in ttft if (ttft <= value).mean() >= percent / 100)

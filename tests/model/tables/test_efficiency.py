@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from model.dtypes import DTYPES
 from model.tables import efficiency
 from model.tables.efficiency import rates_of
+from model.tables.kernels import GEMM
 from perfdb.facts.platforms import PLATFORMS, platform
 
 OPS = (
@@ -101,3 +103,15 @@ def test_devices_joined_by_the_bus_of_their_host_take_longer_to_send() -> None:
 def test_activations_take_their_own_bytes(name: str, wanted: float) -> None:
     """Not those of the weights beside them: a product that waits for its activations takes as long in int4 as in 16."""
     assert rates_of(platform("h200_sxm"), "gemm", name, "bf16").activation == wanted
+
+
+def test_only_accelerators_round_products_up_to_tiles() -> None:
+    """One row on a CPU takes the reading of its weights, 32 MiB, and not the arithmetic of 64."""
+    one, many = np.array([1.0]), np.array([64.0])
+    sizes = [np.array([4096.0])] * 2
+    for name, is_alike in (("h200_sxm", True), ("amd-epyc-zen4-2c", False)):
+        rates = rates_of(platform(name), "gemm", "fp16", "fp16")
+        less, more = (GEMM.formula(rates, (), [rows, *sizes]).item() for rows in (one, many))
+        assert (more < 1.05 * less) is is_alike
+        least = rates.launch_s + 2 * 4096**2 / rates.bandwidth
+        assert less == pytest.approx(least, rel=0.02)
