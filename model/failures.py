@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from model.feasibility import as_served, feasibility
-from model.history import column, grid_of, size, unreadable
 from model.knobs import ROLES
+from model.learning.history import column, grid_of, size, unreadable
+from model.learning.scenario import FAILED, ScenarioIndex
 from model.points import Points
 from model.prediction import Bools, Floats
 from model.question import Analysis, Question
-from model.scenario import FAILED, ScenarioIndex
 from model.tables.said import say
 from perfdb.records import Grid, Outcome
 

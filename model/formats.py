@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.architecture import Architecture
+from model.checkpoint.architecture import Architecture
 from model.dtypes import DTYPES, GGUF_BLOCKS, Dtype, dtype, peak_flops
 from model.prediction import Bools, Floats
 from perfdb.errors import UnknownNameError

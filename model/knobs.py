@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from model.architecture import Architecture
+from model.checkpoint.architecture import Architecture
 from model.flags import SWITCH_WORDS, check_flags
 from model.formats import Roles, in_formats
 from model.load import Load

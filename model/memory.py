@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.parts import EXPERTS
+from model.checkpoint.parts import EXPERTS
 from model.points import Points
 from model.prediction import Bools, Floats
 from model.tables.shapes import INDEX_KEY_BYTES

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.architecture import Architecture
+from model.checkpoint.architecture import Architecture
 from model.prediction import Bools, Floats
 from model.tables.said import say
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from model.architecture import Architecture
+from model.checkpoint.architecture import Architecture
 from model.dtypes import dtype, peak_flops
 from model.load import Load
 from model.prediction import Floats
@@ -88,7 +88,7 @@ class Points:
         return replace(self, load=self.load.take(rows), **{name: getattr(self, name)[rows] for name in names})
 
     def bytes_of(self, part: str) -> Floats:
-        """Bytes per weight of a part of `model.parts`, `n`."""
+        """Bytes per weight of a part of `model.checkpoint.parts`, `n`."""
         if part not in self._part_bytes:
             sizes = [self.architecture.part_bytes(part, name) for name in self.weight_names]
             self._part_bytes[part] = np.array(sizes)[self.weight_row]

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model.architecture import Architecture
-from model.descriptors import describe, version_number
-from model.history import engine_facts
+from model.checkpoint.architecture import Architecture
+from model.closed_form.prefix_cache import SharedPrefixes
+from model.closed_form.serving import Serving, serve, without_slot_waits
 from model.knobs import points_of
+from model.learning.descriptors import describe, version_number
+from model.learning.history import engine_facts
 from model.load import Load, load_of
 from model.memory import Memory, memory
 from model.points import Points
 from model.prediction import Floats
-from model.prefix_cache import SharedPrefixes
-from model.serving import Serving, serve, without_slot_waits
 from model.tables.shelf import NO_TABLES, Shelf
 from perfdb.facts.engines import EngineFacts
 from perfdb.facts.platforms import PlatformFacts

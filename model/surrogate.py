@@ -15,20 +15,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.architecture import Architecture
-from model.conditioning import NOISE_SD, as_measured, condition, encode_both
+from model.checkpoint.architecture import Architecture
+from model.closed_form.limits import as_offered, consistent, in_flight, within_budget
 from model.derived import BASIS, derive, family_of, followed, predictable, sum_of
-from model.descriptors import PLACE_ROLES, ROOM_ROLES
 from model.failures import as_ran
-from model.history import Columns, Ints, groups_of, size, training
 from model.kept.training import kept_training
-from model.lessons import NOTHING_LEARNED, Correction, Lessons
-from model.limits import as_offered, consistent, in_flight, within_budget
+from model.learning.conditioning import NOISE_SD, as_measured, condition, encode_both
+from model.learning.descriptors import PLACE_ROLES, ROOM_ROLES
+from model.learning.history import Columns, Ints, groups_of, size, training
+from model.learning.lessons import NOTHING_LEARNED, Correction, Lessons
+from model.learning.residual import familiarity
+from model.learning.scenario import ScenarioIndex, ScenarioRows
 from model.load import Load
 from model.prediction import Bools, Estimate, Floats, GridPrediction
 from model.question import Analysis, Question, analyse
-from model.residual import familiarity
-from model.scenario import ScenarioIndex, ScenarioRows
 from model.tables.shelf import NO_TABLES, Shelf
 from perfdb.facts.models import canonical_model
 from perfdb.records import Grid, Provenance

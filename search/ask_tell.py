@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from model.features import encode
+from model.learning.features import encode
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.records import Config, Grid, Scalar
 from search.objective import Objective, complete, to_loss

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from model.features import column_groups
-from model.gp import GP, fit
+from model.learning.features import column_groups
+from model.learning.gp import GP, fit
 from model.prediction import Z90, Bools, Floats
 from perfdb.metrics import Direction
 from perfdb.records import Interval

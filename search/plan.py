@@ -34,7 +34,7 @@ class Prior:
 class State:
     """All that a strategy may know. n configs, k objectives, t experiments so far (in the order they were run).
 
-    `features` is `n x d` (see `model.features`); `rows` the grid row of each experiment, `t`; `ok` whether it
+    `features` is `n x d` (see `model.learning.features`); `rows` the grid row of each experiment, `t`; `ok` whether it
     succeeded, `t`; `values` its native objective values, `t x k`, NaN where it failed; `headroom` log(memory
     available / needed), `n`, or None where memory is not modelled; `allowed` is False for configs that must not be
     chosen, `n`.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from model.features import encode
+from model.learning.features import encode
 from model.prediction import Bools, Floats
 from perfdb.errors import InputError
 from perfdb.records import Grid

@@ -17,7 +17,7 @@ from typing import Protocol, TypedDict, Unpack
 
 import numpy as np
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.load import load_of
 from model.memory import memory
 from model.question import Question
@@ -30,11 +30,11 @@ from perfdb.paths import is_there
 from perfdb.records import Arrival, Grid, Target, Workload
 from perfdb.store import Store
 from servecast.arguments import checked_config, count, number, shared, text
-from servecast.divisions import divisions
 from servecast.inference_summary import Config, InferenceSummary, summaries
+from servecast.predicting.divisions import divisions
+from servecast.predicting.whatif import surrogate
 from servecast.slo import met, parse_slos
-from servecast.space import devices_of
-from servecast.whatif import surrogate
+from servecast.tuning.space import devices_of
 
 CONCURRENCIES = tuple(2**power for power in range(11))
 """Requests in flight that are tried."""
@@ -178,7 +178,7 @@ class Backend:
             devices: how many a deployment may take.
             constraints: bounds on predicted means, such as "ttft_s<0.5, tpot_s<0.03".
             choice: see `Choice`. Each of its configs is tried at every one of `CONCURRENCIES`; without any, all
-                `servecast.divisions.divisions`.
+                `servecast.predicting.divisions.divisions`.
 
         Raises:
             See `run_static`; InputError also where a bound cannot be read. UnknownNameError: `choice` has no such part.

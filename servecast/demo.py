@@ -9,14 +9,14 @@ import yaml
 
 from perfdb.errors import FileError
 from perfdb.store import Store
-from servecast.budget import Budget
-from servecast.console import watch
-from servecast.executors import executor_for
-from servecast.open_task import open_tuning
 from servecast.output import note
 from servecast.report.document import document
 from servecast.report.page import write_page
-from servecast.tune import tune
+from servecast.tuning.budget import Budget
+from servecast.tuning.console import watch
+from servecast.tuning.executors import executor_for
+from servecast.tuning.open_task import open_tuning
+from servecast.tuning.tune import tune
 
 DEMO_BUDGET = 12
 MAX_QUALITY_LOSS = 0.05

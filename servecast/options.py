@@ -15,7 +15,7 @@ from perfdb.paths import is_there
 if TYPE_CHECKING:
     from perfdb.records import Scalar
     from perfdb.store import Store
-    from servecast.config_list import ConfigList
+    from servecast.predicting.config_list import ConfigList
 
 DEFAULT_DB = Path("servecast.duckdb")
 
@@ -66,11 +66,11 @@ def listed_configs(path: Path | None) -> ConfigList | None:
     """The configs that a file lists; None without one.
 
     Raises:
-        See `servecast.config_list.ConfigList.read`.
+        See `servecast.predicting.config_list.ConfigList.read`.
     """
     if path is None:
         return None
-    from servecast.config_list import ConfigList
+    from servecast.predicting.config_list import ConfigList
 
     return ConfigList.read(path)
 

@@ -11,7 +11,7 @@ import numpy as np
 from model.prediction import Bools, Floats
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.metrics import METRICS, Direction, Statistic
-from servecast.spec import OBJECTIVE_ALIASES, split_statistic
+from servecast.tuning.spec import OBJECTIVE_ALIASES, split_statistic
 
 _FORM = re.compile(r"\s*([a-z]\w*)\s*(<=?|>=?)\s*(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*(ms|s)?\s*")
 

@@ -14,7 +14,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from model.convoy import DEFAULT_WAVES
+from model.closed_form.convoy import DEFAULT_WAVES
+from model.closed_form.queueing import MOST_LOAD, in_flight
 from model.derived import can_predict, percentile
 from model.disagg.decoding import Spent, spent
 from model.disagg.feasibility import feasibility
@@ -34,12 +35,11 @@ from model.disagg.lessons import correction
 from model.disagg.metrics import Analytic, estimates
 from model.disagg.pools import LEVELS, Pool, link_bytes_s
 from model.disagg.units import ALONE, STAGES, Deployments, Shared, Sharing, shared_out
-from model.lessons import Lessons
+from model.learning.lessons import Lessons
+from model.learning.scenario import ScenarioIndex
 from model.load import VARIATION, Load
 from model.prediction import Bools, Estimate, Floats
 from model.question import Question
-from model.queueing import MOST_LOAD, in_flight
-from model.scenario import ScenarioIndex
 from perfdb.errors import InputError
 
 Ints = npt.NDArray[np.int64]

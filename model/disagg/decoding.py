@@ -1,8 +1,8 @@
 """Decode engines, with the KV cache that bounds them: how many sequences each decodes, and who waits for a place in it.
 
 Prompts come computed, and take their blocks at once; answers grow, and push each other out of a cache that is full, as
-in a server that does both (see `model.full_cache`): who was pushed out computes its prompt again where it decodes, and
-goes on before anybody new begins. Until there is a place for a request its first token does not show.
+in a server that does both (see `model.closed_form.full_cache`): who was pushed out computes its prompt again where it
+decodes, and goes on before anybody new begins. Until there is a place for a request its first token does not show.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from model.cycle import decode_load, mixed_load, prompt_room
+from model.closed_form.cycle import decode_load, mixed_load, prompt_room
+from model.closed_form.full_cache import Admitted, admitted, most_begun
 from model.disagg.pools import LEVELS, Pool
-from model.full_cache import Admitted, admitted, most_begun
 from model.points import Points
 from model.prediction import Floats
-from model.step import step_s
+from model.steps.step import step_s
 
 Ints = npt.NDArray[np.int64]
 

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from model.disagg.pools import Pool
 from model.disagg.units import POOLS, Shared, Sharing
 from model.failures import failures, served
+from model.learning.scenario import ScenarioIndex
 from model.prediction import Bools, Floats
 from model.question import Question
-from model.scenario import ScenarioIndex
 
 if TYPE_CHECKING:
     from model.disagg.answer import Asked

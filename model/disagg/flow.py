@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from model.closed_form.queueing import MOST_LOAD
 from model.load import VARIATION
 from model.loops import loop
-from model.queueing import MOST_LOAD
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from model.history import groups_of
-from model.lessons import Lessons
+from model.learning.history import groups_of
+from model.learning.lessons import Lessons
+from model.learning.residual import PRIOR_SD, familiarity
 from model.load import ARRIVALS, load_of
 from model.prediction import Floats
 from model.question import Question, analyse
-from model.residual import PRIOR_SD, familiarity
 from perfdb.records import Arrival
 
 Ints = npt.NDArray[np.int64]

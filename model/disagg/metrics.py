@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from model.conditioning import NOISE_SD
+from model.closed_form.serving import p90_spread
 from model.disagg.lessons import PoolCorrection
 from model.disagg.units import Shared
+from model.learning.conditioning import NOISE_SD
 from model.prediction import Estimate, Floats
-from model.serving import p90_spread
 
 if TYPE_CHECKING:
     from model.disagg.answer import Asked

@@ -9,15 +9,15 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from model.cycle import mixed_load
+from model.closed_form.cycle import mixed_load
 from model.feasibility import feasibility
-from model.hosts import network_bytes_s
 from model.load import load_of
 from model.memory import Memory, memory
 from model.points import Points
 from model.prediction import Bools, Floats
 from model.question import Question
-from model.step import step_s
+from model.steps.hosts import network_bytes_s
+from model.steps.step import step_s
 from perfdb.facts.platforms import PlatformFacts
 from perfdb.records import Workload
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from model.learning.trees import Trees
 from model.prediction import Floats
-from model.trees import Trees
 from perfdb.kept import Arrays
 from perfdb.kept import kept as kept_on_disk
 
@@ -33,7 +33,7 @@ def kept(data: Sequence[npt.NDArray[np.generic]], fit: Callable[[], Fitted]) -> 
 
 @cache
 def _code() -> bytes:
-    folder = Path(__file__).resolve().parents[1]
+    folder = Path(__file__).resolve().parents[1] / "learning"
     return b"".join((folder / name).read_bytes() for name in _SOURCES)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from importlib import import_module
 
-from model.architecture import Architecture
-from model.history import FAMILIES, Columns, Training, size, training
+from model.checkpoint.architecture import Architecture
+from model.learning.history import FAMILIES, Columns, Training, size, training
 from model.tables.said import listening
 from model.tables.shelf import Shelf
 from perfdb.facts.own import own_facts
@@ -19,7 +19,7 @@ _MANY = 200
 
 
 def kept_training(history: Columns, local: Architecture | None, shelf: Shelf) -> Training:
-    """`model.history.training`, worked out once for the same rows, operation tables, facts and code.
+    """`model.learning.history.training`, worked out once for the same rows, operation tables, facts and code.
 
     Without tables it is quick, and a model known by its files alone is nobody else's: these are not kept. What tables
     say of the rows is not said of the question that is learned for.

@@ -1,8 +1,7 @@
 """When requests arrive: at a time of their own, when there is room for one more user, or after the answer before them.
 
 A conversation opens with its first turn; each later turn comes a while after the answer to the one before it. A request
-that belongs to no conversation is one of a single turn. Under a cap, so many conversations are open at once. Users who
-go on or make room do so when they have the answer, a while after the engine's last token.
+that belongs to no conversation is one of a single turn. Under a cap, so many conversations are open at once.
 
 Where there is no conversation at all, counts of who came and was answered are enough.
 """
@@ -25,7 +24,7 @@ _STATUS = of_ints("came", "done", "openers", "next", "open", "thinking")
 
 class Arrivals(NamedTuple):
     """n requests that come. `due`, n: when each may arrive at the earliest, then when it did; it ascends where there
-    are no conversations. `lag_s`, n: seconds from the last token of a request until its user has the answer.
+    are no conversations.
 
     `turns`, n where there are (`talks`): the next turn of a request, its `follower` or NONE, and `think_s`, how long
     after the answer that comes; the first turns by their `due`, `turns[:openers].opener`; and those whose time is
@@ -35,24 +34,23 @@ class Arrivals(NamedTuple):
     """
 
     due: Floats
-    lag_s: Floats
     turns: Records
     status: Records
     cap: int
     talks: bool
 
 
-def alone(due_s: Floats, lag_s: Floats, cap: int) -> Arrivals:
+def alone(due_s: Floats, cap: int) -> Arrivals:
     """Nobody is there yet of n requests without conversations; `due_s` ascends."""
-    return Arrivals(due_s.copy(), lag_s, np.zeros(0, dtype=_TURN), np.zeros(1, dtype=_STATUS), cap, False)
+    return Arrivals(due_s.copy(), np.zeros(0, dtype=_TURN), np.zeros(1, dtype=_STATUS), cap, False)
 
 
 def as_due(n: int) -> Arrivals:
     """Nobody of n requests is there yet; each comes when it is due once it was pushed."""
-    return Arrivals(np.full(n, np.inf), np.zeros(n), np.zeros(n, dtype=_TURN), np.zeros(1, dtype=_STATUS), 0, False)
+    return Arrivals(np.full(n, np.inf), np.zeros(n, dtype=_TURN), np.zeros(1, dtype=_STATUS), 0, False)
 
 
-def in_turn(due_s: Floats, lag_s: Floats, previous: npt.NDArray[np.integer], think_s: Floats, cap: int) -> Arrivals:
+def in_turn(due_s: Floats, previous: npt.NDArray[np.integer], think_s: Floats, cap: int) -> Arrivals:
     """Nobody is there yet. `previous` names the turn before each request, NONE for a first one; all n."""
     turns, status = np.zeros(len(due_s), dtype=_TURN), np.zeros(1, dtype=_STATUS)
     turns["follower"], turns["think_s"] = NONE, think_s
@@ -60,7 +58,7 @@ def in_turn(due_s: Floats, lag_s: Floats, previous: npt.NDArray[np.integer], thi
     turns["follower"][previous[later]] = later
     turns["opener"][: len(first)] = first[np.argsort(due_s[first], kind="stable")]
     status["openers"] = len(first)
-    return Arrivals(due_s.copy(), lag_s, turns, status, cap, True)
+    return Arrivals(due_s.copy(), turns, status, cap, True)
 
 
 @inner_njit
@@ -86,19 +84,13 @@ def take_next(arrivals: Arrivals, now: float) -> int:
 def let_come(arrivals: Arrivals, requests: Ints, now: float) -> None:
     """These requests are done: who waited for that may come."""
     due, cap, status = arrivals.due, arrivals.cap, arrivals.status[0]
-    for request in requests:
-        has_it = now + arrivals.lag_s[request]
-        place = status.done + cap
-        status.done += 1
-        if arrivals.talks:
-            _answered(arrivals, request, has_it)
-        elif cap > 0 and place < len(due):
-            has_it = max(due[place], has_it)
-            # who has a short answer may have it before those whose answers ended before it
-            while place > status.came and due[place - 1] > has_it:
-                due[place] = due[place - 1]
-                place -= 1
-            due[place] = has_it
+    if arrivals.talks:
+        for request in requests:
+            _answered(arrivals, request, now)
+    elif cap > 0:
+        for request in range(status.done + cap, min(status.done + cap + len(requests), len(due))):
+            due[request] = max(due[request], now)
+    status.done += len(requests)
 
 
 @inner_njit
@@ -124,7 +116,7 @@ def take_in_turn(arrivals: Arrivals, now: float) -> int:
 
 @inner_njit
 def _answered(arrivals: Arrivals, request: int, now: float) -> None:
-    """A user has an answer: the next turn will come, or the conversation is over."""
+    """A request is done: its next turn will come, or its conversation is over."""
     turn = arrivals.turns[request]
     if turn.follower == NONE:
         arrivals.status[0].open -= 1
@@ -138,14 +130,11 @@ def _answered(arrivals: Arrivals, request: int, now: float) -> None:
 @inner_njit
 def _open_next(arrivals: Arrivals, now: float) -> None:
     """A conversation is over: under a cap the first one that waits for that may open now."""
-    turns, due, status = arrivals.turns, arrivals.due, arrivals.status[0]
+    status = arrivals.status[0]
     place = status.next + arrivals.cap - status.open - 1
     if arrivals.cap > 0 and place < status.openers:
-        now = max(due[turns[place].opener], now)
-        while place > status.next and due[turns[place - 1].opener] > now:
-            due[turns[place].opener] = due[turns[place - 1].opener]
-            place -= 1
-        due[turns[place].opener] = now
+        request = arrivals.turns[place].opener
+        arrivals.due[request] = max(arrivals.due[request], now)
 
 
 @inner_njit

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from model.closed_form.reserving import RANKS_CONSERVATIVE
 from model.feasibility import longest, says_longest, says_memory
 from model.flags import is_switched
 from model.memory import memory
 from model.points import Points
-from model.reserving import RANKS_CONSERVATIVE
 from model.simulate.sglang.server import POLICIES, AnySettings, SglangSettings
 from model.simulate.speculation import Speculation
 from model.simulate.state import EngineSettings
 from model.simulate.trace import Trace
-from model.step import drafting_share
+from model.steps.step import drafting_share
 from perfdb.errors import InputError, RefusedError
 from perfdb.facts.engines import EngineParameter
 from perfdb.records import Scalar

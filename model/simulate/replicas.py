@@ -150,7 +150,6 @@ def _part(trace: Trace, rows: npt.NDArray[np.integer], cap: int) -> Trace:
         output=trace.output[rows],
         shared=trace.shared[rows],
         first_chunk=trace.first_chunk[rows],
-        lag_s=None if trace.lag_s is None else trace.lag_s[rows],
     )
 
 

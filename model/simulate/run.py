@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class Run:
     @property
     def emitted(self) -> Ints:
         """Tokens that each request generated, n."""
-        return _emitted(self.trace, self.settings)
+        return np.minimum(self.trace.output, np.maximum(self.settings.max_model_len - self.trace.prompt, 1))
 
     def latencies(self, request_s: float = 0.0, token_s: float = 0.0) -> dict[str, Floats]:
         """Seconds per request as a client sees them, n each: ttft_s, e2e_s, and tpot_s (of two tokens or more).
@@ -78,18 +78,6 @@ class Run:
         n, waits = len(order), waits[order]
         grown = float(waits[-max(n // 10, 1) :].mean() - np.median(waits[: (n + 1) // 2]))
         return came / (came + max(grown, 0.0))
-
-
-def with_front_end(trace: Trace, settings: AnySettings, request_s: float, token_s: float) -> Trace:
-    """The same, but that users who make room for others do so when they have their answers: in a closed loop what the
-    front end adds (see `Run.latencies`) is part of the loop."""
-    if not trace.cap:
-        return trace
-    return replace(trace, lag_s=request_s + token_s * (_emitted(trace, settings) - 1).astype(np.float64))
-
-
-def _emitted(trace: Trace, settings: AnySettings) -> Ints:
-    return np.minimum(trace.output, np.maximum(settings.max_model_len - trace.prompt, 1))
 
 
 def simulate(trace: Trace, settings: AnySettings, costs: StepCosts, is_skipping: bool = True) -> Run:
@@ -144,8 +132,7 @@ def is_plain(trace: Trace, settings: EngineSettings) -> bool:
 
 
 def summary(run: Run, request_s: float = 0.0, token_s: float = 0.0) -> dict[str, Mapping[str, float] | float]:
-    """Mean and percentiles of ttft_s, tpot_s, itl_s and e2e_s; rates (until the last answer), preemptions and the peak
-    use of the cache.
+    """Mean and percentiles of ttft_s, tpot_s, itl_s and e2e_s; rates, preemptions and the peak use of the cache.
 
     Answers of one token have no time between tokens: where there are no others, all of tpot_s and itl_s is NaN.
     """
@@ -155,8 +142,7 @@ def summary(run: Run, request_s: float = 0.0, token_s: float = 0.0) -> dict[str,
     gaps, weights = run.gaps()
     answer["itl_s"] = _described(gaps + token_s, weights)
     emitted = run.emitted.sum()
-    has_it = run.served.last_s if run.trace.lag_s is None else run.served.last_s + run.trace.lag_s
-    window = float(has_it.max() - run.served.arrived.min())
+    window = float(run.served.last_s.max() - run.served.arrived.min())
     answer |= {
         "output_tps": float(emitted / window),
         "total_tps": float((emitted + run.trace.prompt.sum()) / window),

@@ -41,8 +41,7 @@ class Trace:
     The first `shared[r]` tokens of a request are known to others as well: they fall into chunks of `chunk_tokens`, and
     chunk c is named `chunks[first_chunk[r] + c]` (a name stands for its chunk and all before it). `cap` is the most
     requests in flight, 0 for none; with `turns`, conversations that are open. A scheduler by priority serves the least
-    `priority` first, `n`; None where nobody told any. Under a cap, users have an answer `lag_s` seconds after its last
-    token, `n`; None: at once.
+    `priority` first, `n`; None where nobody told any.
     """
 
     arrival_s: Floats
@@ -55,7 +54,6 @@ class Trace:
     cap: int = 0
     turns: Turns | None = None
     priority: Ints | None = None
-    lag_s: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.prompt)
@@ -70,7 +68,7 @@ class Trace:
         nobody = None if self.turns is None else Turns(np.array([NONE]), np.zeros(1))
         one = {name: getattr(self, name)[:1] for name in ("arrival_s", "prompt", "output", "shared", "first_chunk")}
         priority = None if self.priority is None else self.priority[:1]
-        return replace(self, turns=nobody, priority=priority, lag_s=None, **one)
+        return replace(self, turns=nobody, priority=priority, **one)
 
     def requests(self) -> Requests:
         """As the scheduler takes them."""
@@ -86,10 +84,9 @@ class Trace:
 
     def arrivals(self) -> Arrivals:
         """The requests before the first of them arrives."""
-        lag_s = np.zeros(len(self)) if self.lag_s is None else self.lag_s
         if self.turns is not None:
-            return in_turn(self.arrival_s, lag_s, self.turns.previous, self.turns.think_s, self.cap)
-        return alone(self.arrival_s, lag_s, self.cap)
+            return in_turn(self.arrival_s, self.turns.previous, self.turns.think_s, self.cap)
+        return alone(self.arrival_s, self.cap)
 
 
 def unshared(arrival_s: Floats, prompt: Ints, output: Ints, cap: int = 0) -> Trace:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from model.closed_form.prefix_cache import SharedPrefixes
 from model.load import VARIATION
-from model.prefix_cache import SharedPrefixes
 from model.simulate.blocks import NONE, Ints
 from model.simulate.costs import Floats
 from model.simulate.fit_lengths import fit_lengths

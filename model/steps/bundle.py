@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.architecture import Architecture
+from model.checkpoint.architecture import Architecture
 from model.prediction import Floats
 from model.simulate.costs import StepCosts
 from model.steps.layers import Sharding

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.parts import HEAD
+from model.checkpoint.parts import HEAD
 from model.points import Points
 from model.simulate.costs import StepCosts
 from model.steps.layers import Sharding

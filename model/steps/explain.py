@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.cycle import decode_load
-from model.ops import StepLoad, operations
+from model.closed_form.cycle import decode_load
 from model.points import Points
 from model.simulate.costs import attention_s
-from model.step import drafting_s, operation_s
 from model.steps.bundle import Bundle
 from model.steps.config import step_model
+from model.steps.ops import StepLoad, operations
+from model.steps.step import drafting_s, operation_s
 from model.steps.tabulate import StepModel
 from model.tables.answer import INTERPOLATED, PROVENANCE, ROOFLINE
 from model.tables.efficiency import ROOFLINE_SD

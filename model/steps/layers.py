@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from model.architecture import Architecture
-from model.parts import ATTENTION, DENSE_MLP, HEAD, LINEAR_ATTENTION, ROUTER, SHARED_EXPERTS
+from model.checkpoint.architecture import Architecture
+from model.checkpoint.parts import ATTENTION, DENSE_MLP, HEAD, LINEAR_ATTENTION, ROUTER, SHARED_EXPERTS
 from model.tables.shapes import Exchange, Experts, Heads, Indexed, Latent, Sparse, indexed_of, latent_of, sparse_of
 
 _ACTIVATION_BYTES = 2.0
@@ -32,8 +32,8 @@ class Sharding:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A product of all rows with one n×k matrix of a part of `model.parts`, `count` times a step; rows are tokens, for
-    the output matrix sequences."""
+    """A product of all rows with one n×k matrix of a part of `model.checkpoint.parts`, `count` times a step; rows are
+    tokens, for the output matrix sequences."""
 
     name: str
     count: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from model.architecture import Architecture
+from model.checkpoint.architecture import Architecture
 from model.prediction import Floats
 
 

@@ -19,8 +19,8 @@ from model.steps.config import step_model
 from model.steps.tabulate import StepModel
 
 if TYPE_CHECKING:
-    from model.ops import StepLoad
     from model.points import Points
+    from model.steps.ops import StepLoad
     from model.tables.library import Tables
 
 _LEAST_TOKENS, _MOST_TOKENS = 2048, 1 << 17

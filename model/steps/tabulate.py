@@ -8,12 +8,12 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from model.architecture import Architecture
-from model.hosts import HOP_S, across_s, hosts_passed, network_bytes_s, says_network, spread_over
-from model.parts import ATTENTION, EXPERTS
+from model.checkpoint.architecture import Architecture
+from model.checkpoint.parts import ATTENTION, EXPERTS
 from model.prediction import Floats
 from model.simulate.costs import APART, Apart, StepCosts, chunk_coordinate
 from model.steps.bundle import Bundle, find_bundle
+from model.steps.hosts import HOP_S, across_s, hosts_passed, network_bytes_s, says_network, spread_over
 from model.steps.layers import (
     Attention,
     Call,

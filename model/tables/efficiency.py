@@ -13,7 +13,7 @@ from math import hypot
 from pathlib import Path
 
 from model.dtypes import Dtype, dtype, peak_flops
-from model.roofline import CPU, SLOWEST_LINK
+from model.steps.roofline import CPU, SLOWEST_LINK
 from model.tables.exchange import EXCHANGES
 from model.tables.kernels import ALL_REDUCE, MESSAGES, TILE, Rates
 from model.tables.sources import OTHER_FORMAT_SD, SIBLINGS

@@ -1,7 +1,7 @@
 """The kernels that have tables: what tells their slices apart, their axes, and the formula that their time follows.
 
-Formulas are rooflines (see `model.roofline`) at the rates that a device reaches, with the time of a launch. They are
-never the answer where something was measured: they carry a measured ratio to where nothing was.
+Formulas are rooflines (see `model.steps.roofline`) at the rates that a device reaches, with the time of a launch. They
+are never the answer where something was measured: they carry a measured ratio to where nothing was.
 """
 
 from __future__ import annotations

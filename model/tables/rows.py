@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.dtypes import dtype as known_format
 from model.prediction import Bools, Floats
 from model.tables.distinct import distinct

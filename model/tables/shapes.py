@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from model.architecture import Architecture
+from model.checkpoint.architecture import Architecture
 
 
 class Heads(NamedTuple):

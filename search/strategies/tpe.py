@@ -9,7 +9,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
-from model.features import column_groups
+from model.learning.features import column_groups
 from model.prediction import Floats
 from search.design import initial_choices
 from search.objective import to_loss

@@ -41,10 +41,10 @@ def accuracy(
     json: Json = False,
 ) -> None:
     """Predict what was measured, without it, and say how far off that is, per group and over all."""
-    from servecast.accuracy import accuracy as score_predictions
-    from servecast.accuracy import say_accuracy, shots_of
     from servecast.output import emit_json
-    from servecast.promises import promises, say_promises
+    from servecast.predicting.accuracy import accuracy as score_predictions
+    from servecast.predicting.accuracy import say_accuracy, shots_of
+    from servecast.predicting.promises import promises, say_promises
 
     if promised is not None:
         if (folds, shots, min_group) != _UNSAID:

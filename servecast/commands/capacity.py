@@ -76,14 +76,14 @@ def capacity(
     given, they are matched. --devices and --total-rate count units.
     """
     from perfdb.errors import InputError
-    from servecast.asked_load import asked_traffic
-    from servecast.capacity import capacity as answer_capacity
-    from servecast.capacity import question_of
-    from servecast.capacity_text import say_capacity
-    from servecast.modes import mode_of
+    from servecast.loads.asked_load import asked_traffic
     from servecast.output import emit_json
+    from servecast.predicting.capacity import capacity as answer_capacity
+    from servecast.predicting.capacity import question_of
+    from servecast.predicting.capacity_text import say_capacity
+    from servecast.predicting.modes import mode_of
+    from servecast.predicting.whatif import WhatIf
     from servecast.slo import parse_slos
-    from servecast.whatif import WhatIf
 
     if mode == "both":
         raise InputError.at("--mode both", "capacity is of one way to serve", "agg or disagg, one after the other")

@@ -79,7 +79,7 @@ def ops(
     from runner.collect.run import Order
     from runner.collect.run import collect as measure
     from runner.collect.worker_process import Library
-    from servecast import collecting
+    from servecast.kernels import collecting
     from servecast.output import emit_json, note
 
     collecting.check_places(device, out, python, platform)

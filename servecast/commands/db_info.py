@@ -93,7 +93,7 @@ def _operations(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _say_coverage(op: str, found: Sequence[Coverage]) -> None:
-    from servecast.coverage_picture import picture
+    from servecast.kernels.coverage_picture import picture
 
     if not found:
         print(f"No {op} is measured there.")

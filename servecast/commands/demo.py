@@ -23,9 +23,9 @@ def demo(
 
     Needs no GPU and no network. The same command goes on where an earlier one was stopped.
     """
-    from servecast.console import say_document
     from servecast.demo import run_demo
     from servecast.output import emit_json, note
+    from servecast.tuning.console import say_document
 
     answer = run_demo(out, budget, wait)
     if json:

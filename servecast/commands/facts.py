@@ -36,7 +36,7 @@ def models(name: Name = None, json: Json = False) -> None:
 
 def _model_row(name: str) -> dict[str, object]:
     """What is known of one model: by its name, or of the folder or file at this path."""
-    from model.architecture import resolve_model
+    from model.checkpoint.architecture import resolve_model
     from perfdb.errors import UnknownNameError
     from perfdb.facts.models import model_facts
 

@@ -20,8 +20,8 @@ def ops(
     json: Json = False,
 ) -> None:
     """Answer what operations take: measured, else interpolated, else estimated, and how surely."""
-    from servecast.kernel_tables import tables_named
-    from servecast.operations import operation_times, say_operations
+    from servecast.kernels.kernel_tables import tables_named
+    from servecast.kernels.operations import operation_times, say_operations
     from servecast.output import emit_json, note
 
     document = operation_times(file, tables_named(platform, engine, open_store(db, wait)), bench)

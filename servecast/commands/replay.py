@@ -28,7 +28,7 @@ def replay(
     An objective that is empty, not positive or not a number is a failed experiment, which costs one all the same.
     """
     from servecast.output import emit_json
-    from servecast.replay import Question, replay_file, say_replay
+    from servecast.tuning.replay import Question, replay_file, say_replay
 
     question = Question(grid, params, objectives, where, pairs(derive, "--derive"))
     answer = replay_file(question, strategy, budget, seeds)

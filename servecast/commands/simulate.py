@@ -67,9 +67,10 @@ def simulate(
     With --mode disagg, --set tp=2 counts for both pools, --set prefill.tp=4 and decode.replicas=2 (workers) for one.
     """
     from servecast.output import emit_json
-    from servecast.simulate_asked import check_flags, one_config
-    from servecast.simulate_text import say_simulation
-    from servecast.simulating import Simulation, decide, scenario_of, served
+    from servecast.simulation.deciding import decide
+    from servecast.simulation.simulate_asked import check_flags, one_config
+    from servecast.simulation.simulate_text import say_simulation
+    from servecast.simulation.simulating import Simulation, scenario_of, served
 
     load = {"--trace": trace, "--scenario": scenario, "--workload": workload, "--rate": rate}
     load |= {"--concurrency": concurrency, "--requests": requests, "--seed": seed}
@@ -80,10 +81,10 @@ def simulate(
         count = decide(scenarios, out)
         emit_json({"scenarios": count, "out": str(out)}) if json else print(f"{count} scenarios decided: {out}")
         return
-    from servecast.modes import mode_of
+    from servecast.loads.workloads import workload_under
+    from servecast.predicting.modes import mode_of
     from servecast.report.axes import check_writable
     from servecast.slo import parse_slos
-    from servecast.workloads import workload_under
 
     asked = workload_under(workload, rate, concurrency) if workload else None
     plain = scenario_of(scenario, rate, concurrency) if scenario is not None else None

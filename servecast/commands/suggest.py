@@ -21,11 +21,11 @@ def suggest(
     json: Json = False,
 ) -> None:
     """Print the next configs to run for TASK, each with its launch command and why it was chosen."""
-    from servecast.ask import suggestions
-    from servecast.budget import Budget
-    from servecast.console import say_suggestions
-    from servecast.open_task import open_tuning
     from servecast.output import emit_json
+    from servecast.tuning.ask import suggestions
+    from servecast.tuning.budget import Budget
+    from servecast.tuning.console import say_suggestions
+    from servecast.tuning.open_task import open_tuning
 
     asked = None if budget is None else Budget.parse(budget)
     tuning = open_tuning(task, open_store(db, wait))
@@ -58,9 +58,9 @@ def record(
 
     In a file, each result is {"config": {..}, "metrics": {"ttft_s": 0.3, ..}} or {"config": {..}, "outcome": "oom"}.
     """
-    from servecast.ask import Report, record_reports, reports_from_file
-    from servecast.open_task import open_tuning
     from servecast.output import emit_json, note
+    from servecast.tuning.ask import Report, record_reports, reports_from_file
+    from servecast.tuning.open_task import open_tuning
 
     tuning = open_tuning(task, open_store(db, wait))
     if file is not None:

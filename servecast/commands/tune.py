@@ -28,15 +28,15 @@ def tune(
 
     Killed at any moment, the same command goes on where it was.
     """
-    from servecast.budget import Budget
-    from servecast.console import say_document, watch
-    from servecast.executors import executor_for
-    from servecast.open_task import open_tuning
     from servecast.output import emit_json
     from servecast.report.axes import check_writable
     from servecast.report.document import document
     from servecast.report.page import write_page
-    from servecast.tune import tune as run_tuning
+    from servecast.tuning.budget import Budget
+    from servecast.tuning.console import say_document, watch
+    from servecast.tuning.executors import executor_for
+    from servecast.tuning.open_task import open_tuning
+    from servecast.tuning.tune import tune as run_tuning
 
     asked = None if budget is None else Budget.parse(budget)
     if report is not None:

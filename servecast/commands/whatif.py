@@ -97,13 +97,13 @@ def whatif(
     Rows of --configs name settings as --set does, {"tp": 2, "max_num_seqs": 64}; with --set each has those too.
     With two pools, --set tp=1,2 counts for both, --set prefill.tp=4 and decode.replicas=2 (workers) for one of them.
     """
-    from servecast.asked_load import asked_load
-    from servecast.modes import answer_in_mode, mode_of
+    from servecast.loads.asked_load import asked_load
     from servecast.output import emit_json
+    from servecast.predicting.modes import answer_in_mode, mode_of
+    from servecast.predicting.whatif import MOST_LINES, MOST_ROWS, WhatIf
+    from servecast.predicting.whatif_notes import overload_texts
+    from servecast.predicting.whatif_rows import best_rows
     from servecast.report.axes import check_writable
-    from servecast.whatif import MOST_LINES, MOST_ROWS, WhatIf
-    from servecast.whatif_notes import overload_texts
-    from servecast.whatif_rows import best_rows
 
     if plot is not None:
         check_writable(plot)

@@ -19,7 +19,7 @@ def fit(
     json: Json = False,
 ) -> None:
     """Find lengths, arrivals, common prefixes and conversations of the requests in LOG."""
-    from servecast.fitting import fit_file, say_fit
+    from servecast.loads.fitting import fit_file, say_fit
     from servecast.output import emit_json
 
     answer = fit_file(log, out)

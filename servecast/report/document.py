@@ -9,11 +9,11 @@ import numpy as np
 
 from perfdb.metrics import METRICS, Statistic
 from perfdb.records import Experiment
-from servecast.learning import learning
-from servecast.measured import Measured, MeasuredConfig
 from servecast.output import interval_json
-from servecast.tune import measured, typical_wall_s
-from servecast.tuning import Tuning
+from servecast.tuning.learning import learning
+from servecast.tuning.measured import Measured, MeasuredConfig
+from servecast.tuning.tune import measured, typical_wall_s
+from servecast.tuning.tuning import Tuning
 
 
 def document(tuning: Tuning, stopped_because: str) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from servecast.counted_goodput import goodput_text
 from servecast.output import cell_text
 from servecast.report.axes import BLUE, GREY, ORANGE, write_whole
+from servecast.simulation.counted_goodput import goodput_text
 
 _LATENCIES = ("ttft_s", "tpot_s", "itl_s", "e2e_s")
 _RATES = ("request_tps", "output_tps", "output_tps_per_gpu", "cost_per_mtok", "preemptions", "kv_peak")

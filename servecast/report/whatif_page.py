@@ -11,10 +11,10 @@ import numpy as np
 
 from perfdb.errors import InputError
 from search.frontier import non_dominated
-from servecast.disagg_text import unit_texts
 from servecast.output import config_text
+from servecast.predicting.disagg_text import unit_texts
+from servecast.predicting.whatif_notes import NOT_SEEN, notes_of, unseen_text
 from servecast.report.axes import BLUE, GREY, log_ticks, write_whole
-from servecast.whatif_notes import NOT_SEEN, notes_of, unseen_text
 
 _MOST_SHOWN_BARS, _MOST_BARS = 8, 60
 """Points whose intervals are drawn at once, and those that a click on the legend may draw."""

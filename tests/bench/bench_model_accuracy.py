@@ -27,13 +27,13 @@ from typing import Any
 
 import numpy as np
 
-from model.held_out import FOLD_KINDS, MeasuredPoints, Predicted, measured_points, predict_held_out
-from model.history import Columns, column, loads, measured, training
+from model.learning.held_out import FOLD_KINDS, MeasuredPoints, Predicted, measured_points, predict_held_out
+from model.learning.history import Columns, column, loads, measured, training
+from model.learning.scores import score, tables
 from model.prediction import Bools, Floats
-from model.scores import score, tables
 from model.tables.shelf import Shelf
 from perfdb.store import Store
-from servecast.kernel_tables import shelf_of
+from servecast.kernels.kernel_tables import shelf_of
 
 LEAST = 30
 LIMITS = (

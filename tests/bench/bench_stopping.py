@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from test_bench_search_quality import SLICES, argonne, serving
 
-from model.features import encode
+from model.learning.features import encode
 from model.prediction import Floats
 from search.frontier import reference_point
 from search.hypervolume import hypervolume

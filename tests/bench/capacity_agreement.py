@@ -16,11 +16,11 @@ import numpy as np
 
 from perfdb.records import Scalar
 from perfdb.store import Store
-from servecast.asked_load import asked_traffic
-from servecast.capacity import capacity, question_of
-from servecast.modes import mode_of
+from servecast.loads.asked_load import asked_traffic
+from servecast.predicting.capacity import capacity, question_of
+from servecast.predicting.modes import mode_of
+from servecast.predicting.whatif import WhatIf
 from servecast.slo import parse_slos
-from servecast.whatif import WhatIf
 
 SETS: Mapping[str, Mapping[str, tuple[Scalar, ...]]] = {
     "agg": {"max_num_seqs": (32, 256), "max_num_batched_tokens": (2048, 8192), "tensor_parallel_size": (1, 2)},

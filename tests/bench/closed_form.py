@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.question import Question, analyse
 from model.simulate.engine import engine_settings
 from model.simulate.run import simulate, summary
@@ -26,7 +26,7 @@ from perfdb.errors import InputError
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid, Target, Workload
 from perfdb.store import Store
-from servecast.kernel_tables import shelf_of, tables_named
+from servecast.kernels.kernel_tables import shelf_of, tables_named
 
 METRICS = ("ttft_s", "tpot_s", "e2e_s", "output_tps")
 TIGHT = (1.0, 1.25, 1.5, 2.0, 4.0)

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from perfdb.store import Store
-from servecast.asked_load import workload_of
+from servecast.loads.asked_load import workload_of
+from servecast.predicting.whatif import WhatIf, whatif
 from servecast.report.axes import BLUE, GREY, write_whole
-from servecast.whatif import WhatIf, whatif
 
 SIZES: Mapping[int, tuple[int, int]] = {
     100: (1, 1), 1_000: (5, 2), 10_000: (10, 10), 100_000: (40, 25), 1_000_000: (100, 100),

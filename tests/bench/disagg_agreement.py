@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.disagg.answer import Asked, disaggregated
 from model.disagg.pools import Pool, link_bytes_s, moved_bytes
 from model.disagg.units import Deployments

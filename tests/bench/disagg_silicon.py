@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.disagg.answer import Asked, disaggregated
 from model.disagg.units import Deployments
 from model.prediction import Z90
@@ -28,7 +28,7 @@ from perfdb.errors import ServecastError
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid, Target, Workload
 from perfdb.store import Store
-from servecast.whatif import surrogate
+from servecast.predicting.whatif import surrogate
 
 SIDES = ("prefill", "decode")
 METRICS = ("ttft_s", "tpot_s")

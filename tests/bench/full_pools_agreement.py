@@ -19,9 +19,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from model.cycle import decode_load
+from model.closed_form.cycle import decode_load
 from model.disagg.pools import prompts
-from model.step import step_s
+from model.steps.step import step_s
 from perfdb.lengths import Lengths
 from perfdb.records import Arrival, Workload
 from tests.bench.disagg_agreement import Scenario, asked

@@ -19,9 +19,9 @@ import numpy as np
 from perfdb.lengths import Lengths
 from perfdb.records import Arrival, Workload
 from perfdb.store import Store
-from servecast.simulating import Simulation, simulate
+from servecast.predicting.whatif import WhatIf, whatif
+from servecast.simulation.simulating import Simulation, simulate
 from servecast.slo import Slo
-from servecast.whatif import WhatIf, whatif
 
 MODEL, PLATFORM, ENGINE = "meta-llama/Llama-3.1-8B", "h100_sxm", "vllm"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.tables.answer import EXTRAPOLATED, INTERPOLATED, Answer
 from model.tables.library import Tables
 from model.tables.shapes import Experts, Heads, latent_of

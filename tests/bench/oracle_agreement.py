@@ -19,15 +19,15 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.simulate.costs import StepCosts, step_s
 from model.steps.layers import Sharding
 from model.steps.overheads import Overheads
 from model.steps.small import PROFILES
 from model.steps.tabulate import Part, StepModel
 from perfdb.store import Store
-from servecast.kernel_tables import tables_named
-from servecast.operations import answer_questions, read_questions
+from servecast.kernels.kernel_tables import tables_named
+from servecast.kernels.operations import answer_questions, read_questions
 
 STACK = ("system", "backend", "version")
 THEIRS = PROFILES["aiconfigurator"]

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from model.fitted_overheads import fitted_overheads
-from model.history import Columns, Training, column
 from model.kept.training import kept_training
+from model.learning.fitted_overheads import fitted_overheads
+from model.learning.history import Columns, Training, column
 from model.prediction import Floats
 from model.steps.overheads import overheads
 from perfdb.store import Store
-from servecast.kernel_tables import shelf_of
+from servecast.kernels.kernel_tables import shelf_of
 
 
 def main() -> None:

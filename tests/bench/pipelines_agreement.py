@@ -13,7 +13,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.question import Question, analyse
 from model.simulate.engine import engine_settings
 from model.simulate.replicas import Replicas, simulate_replicas

@@ -31,7 +31,7 @@ from model.simulate.together import LockstepCosts
 from model.simulate.trace import Trace, unshared
 from perfdb.importers.folder import import_paths
 from perfdb.store import Store
-from servecast.simulating import Server, server_of
+from servecast.simulation.simulating import Server, server_of
 
 Floats = npt.NDArray[np.float64]
 PLATFORMS = {"RTX4090": "rtx_4090", "RTXPRO6000": "rtx_pro_6000_server"}

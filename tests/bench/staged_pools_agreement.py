@@ -22,10 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from model.disagg.units import Sharing
 from perfdb.records import Arrival, Scalar, Workload
 from perfdb.store import Store
-from servecast.disagg import DisaggAsked, disagg
-from servecast.modes import Mode
-from servecast.simulating import Simulation, served
-from servecast.whatif import WhatIf
+from servecast.predicting.disagg import DisaggAsked, disagg
+from servecast.predicting.modes import Mode
+from servecast.predicting.whatif import WhatIf
+from servecast.simulation.simulating import Simulation, served
 
 MODELS = {"pp": "meta-llama/Llama-3.1-8B", "dp": "deepseek-ai/DeepSeek-V2-Lite"}
 METRICS = ("ttft_s", "tpot_s", "request_tps")

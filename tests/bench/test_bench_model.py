@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.question import analyse
 from model.surrogate import Question, Surrogate
 from perfdb.facts.platforms import platform

@@ -15,7 +15,7 @@ import optuna
 import pandas as pd
 import pytest
 
-from model.features import encode
+from model.learning.features import encode
 from perfdb.records import Grid, as_column
 from search.design import initial_rows
 from search.frontier import reference_point

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from model.gp import fit
+from model.learning.gp import fit
 from search.acquire import expected_improvement
 from search.frontier import non_dominated
 from search.hypervolume import hypervolume

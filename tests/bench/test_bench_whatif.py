@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from perfdb.store import Store
-from servecast.asked_load import workload_of
-from servecast.whatif import WhatIf, whatif
+from servecast.loads.asked_load import workload_of
+from servecast.predicting.whatif import WhatIf, whatif
 
 POINT = workload_of(1024, 128, concurrency=32, rate=None, batch=None)
 LARGE = {

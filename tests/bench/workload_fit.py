@@ -21,7 +21,7 @@ from model.simulate.fit import fit
 from model.simulate.reuse import reuse_of, with_conversations
 from model.simulate.trace_files import read_trace
 from model.simulate.traffic import sampled
-from servecast.simulating import server_of
+from servecast.simulation.simulating import server_of
 
 SHOWN = ("ttft_s", "tpot_s", "e2e_s")
 

@@ -9,7 +9,7 @@ import pickle
 import numpy as np
 import pytest
 
-from model.features import encode
+from model.learning.features import encode
 from perfdb.errors import UnknownNameError
 from search.objective import Objective, to_loss
 from search.plan import Prior, State

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from closed_beside_simulated import both, loop
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from perfdb.records import Arrival, Scalar, Workload
 
 LLAMA = resolve_model("meta-llama/Llama-3.1-8B")

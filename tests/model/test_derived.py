@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.derived import BASIS, followed, sum_of
 from model.load import load_of
 from model.points import Points

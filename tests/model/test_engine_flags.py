@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
+from model.closed_form.serving import serve
 from model.knobs import points_of
 from model.load import load_of
 from model.memory import memory
 from model.points import Points
-from model.serving import serve
 from model.tables.shelf import NO_TABLES
 from perfdb.errors import InputError
 from perfdb.facts.engines import engine

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.question import Question
 from model.surrogate import Surrogate
 from model.tables.said import listening

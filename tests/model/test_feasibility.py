@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.feasibility import feasibility, why_not_started
 from model.knobs import points_of
 from model.load import load_of

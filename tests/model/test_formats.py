@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.architecture import load_model, resolve_model
+from model.checkpoint.architecture import load_model, resolve_model
 from model.knobs import points_of
 from model.load import load_of
 from model.points import Points

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from surrogate_world import WORKLOAD, question, rows
 
-from model.history import loads
+from model.learning.history import loads
 from model.load import load_of, means_drawn, variety
 from model.surrogate import Surrogate
 from perfdb.lengths import Lengths

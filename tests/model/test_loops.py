@@ -94,6 +94,7 @@ def test_tables_are_looked_up_alike() -> None:
 
 
 def test_to_import_loops_imports_no_compiler() -> None:
-    code = "import sys, model.tables.library, model.steps.planned, model.queueing; print('numba' in sys.modules)"
+    rooms = "model.tables.library, model.steps.planned, model.closed_form.queueing"
+    code = f"import sys, {rooms}; print('numba' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

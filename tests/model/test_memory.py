@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.feasibility import feasibility
 from model.knobs import points_of
 from model.load import load_of

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from model.features import encode
+from model.learning.features import encode
 from model.missing import is_missing, missing_in
 from perfdb.records import Grid
 

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.architecture import Architecture, resolve_model
+from model.checkpoint.architecture import Architecture, resolve_model
+from model.closed_form.serving import serve
 from model.feasibility import feasibility
 from model.knobs import points_of
 from model.load import load_of
 from model.memory import memory
-from model.ops import StepLoad, operations
 from model.points import Points
-from model.serving import serve
 from model.steps.layers import Message, Mixture, Sharding, calls
+from model.steps.ops import StepLoad, operations
 from perfdb.facts.engines import engine
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid, Scalar, Workload

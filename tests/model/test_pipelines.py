@@ -8,12 +8,12 @@ from closed_beside_simulated import both, loop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
+from model.closed_form.pipeline import groups, held_up, passing, through_s
+from model.closed_form.queueing import Prompting
 from model.knobs import points_of
 from model.load import load_of
-from model.pipeline import groups, held_up, passing, through_s
 from model.points import Points
-from model.queueing import Prompting
 from perfdb.facts.engines import engine
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid, Scalar, Workload

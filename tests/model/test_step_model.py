@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.architecture import Architecture, resolve_model
+from model.checkpoint.architecture import Architecture, resolve_model
 from model.feasibility import feasibility
 from model.knobs import points_of
 from model.load import load_of
 from model.memory import GIB, kv_bytes_per_token, memory
-from model.ops import Kind, StepLoad, operations
 from model.points import Points
-from model.roofline import GPU
-from model.step import bound, operation_s, step, steps_s
+from model.steps.ops import Kind, StepLoad, operations
 from model.steps.overheads import overheads
+from model.steps.roofline import GPU
+from model.steps.step import bound, operation_s, step, steps_s
 from perfdb.errors import InputError, UnknownNameError
 from perfdb.facts.engines import engine
 from perfdb.facts.platforms import PlatformFacts, platform

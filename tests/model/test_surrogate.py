@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from surrogate_world import GRID, MODELS, joined, question, related, rows, truth
 
-from model.architecture import Architecture
+from model.checkpoint.architecture import Architecture
 from model.derived import PREDICTED, mean_over_median
 from model.prediction import Z90
 from model.question import analyse
@@ -223,7 +223,7 @@ def test_predicting_imports_no_learning_library() -> None:
     """The command line stays quick: neither scikit-learn, xgboost, pandas nor numba without history."""
     code = (
         "import sys, numpy as np; from model.surrogate import Surrogate, Question; "
-        "from model.architecture import resolve_model; from perfdb.facts.platforms import platform; "
+        "from model.checkpoint.architecture import resolve_model; from perfdb.facts.platforms import platform; "
         "from perfdb.records import *; name = 'meta-llama/Llama-3.1-8B'; "
         "load = Workload(isl=512, osl=128, concurrency=8); "
         "asked = Question(Target(name, 'h100_sxm', 'vllm'), resolve_model(name), platform('h100_sxm'), load, "

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from perfdb.errors import ModelError, UnknownNameError
 from perfdb.facts.models import MODELS, canonical_model, model_config
 

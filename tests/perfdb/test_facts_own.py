@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from perfdb.errors import FileError, InputError, ServecastError
 from perfdb.facts.models import canonical_model, known_models, model_facts
 from perfdb.facts.platforms import PLATFORMS, canonical_platform, known_platforms, platform

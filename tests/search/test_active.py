@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from model.features import encode
+from model.learning.features import encode
 from search.belief import believe
 from search.objective import Objective, to_loss, to_values
 from search.plan import Prior, State, Verdict

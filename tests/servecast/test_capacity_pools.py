@@ -9,13 +9,13 @@ import pytest
 from model.disagg.units import Sharing
 from model.simulate.traffic import sampled
 from perfdb.store import Store
-from servecast.asked_load import asked_traffic, workload_of
-from servecast.capacity import TOLERANCE, capacity, question_of
-from servecast.disagg import DisaggAsked, disagg
-from servecast.modes import mode_of
-from servecast.pool_server import pool_server
+from servecast.loads.asked_load import asked_traffic, workload_of
+from servecast.predicting.capacity import TOLERANCE, capacity, question_of
+from servecast.predicting.disagg import DisaggAsked, disagg
+from servecast.predicting.modes import mode_of
+from servecast.predicting.whatif import WhatIf
+from servecast.simulation.pool_server import pool_server
 from servecast.slo import parse_slos
-from servecast.whatif import WhatIf
 
 MODEL, PLATFORM = "meta-llama/Llama-3.1-8B", "h100_sxm"
 SLO = "ttft_s<0.5,tpot_s<0.02"

@@ -225,7 +225,7 @@ def test_suggest_and_record_from_the_command_line(cli, task_file):
 
 
 def test_a_document_of_a_large_grid_holds_the_best_configs_and_says_so(cli, monkeypatch):
-    monkeypatch.setattr("servecast.whatif.MOST_ROWS", 3)
+    monkeypatch.setattr("servecast.predicting.whatif.MOST_ROWS", 3)
     asked = ["whatif", "--model", "meta-llama/Llama-3.1-8B", "--platform", "h100_sxm", "--engine", "vllm"]
     asked += ["--scenario", "D(512,64)", "--concurrency", "64", "--db", "none.duckdb"]
     whole = cli.json(*asked, "--set", "max_num_seqs=8,16,32")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-import servecast.whatif as asking
+import servecast.predicting.whatif as asking
 from perfdb.records import Arrival, Workload
 from perfdb.store import Store
+from servecast.predicting.whatif import WhatIf, whatif
 from servecast.slo import Slo
-from servecast.whatif import WhatIf, whatif
 
 SETS = {"tensor_parallel_size": (1, 2), "max_num_seqs": tuple(range(8, 24)), "enforce_eager": (True, False)}
 BOUND = (Slo.parse("tpot_s<0.02"),)

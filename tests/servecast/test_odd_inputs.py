@@ -10,7 +10,7 @@ from questions import WHATIF
 
 from perfdb.facts.engines import engine
 from perfdb.records import Grid, Scalar, as_column
-from servecast.space import devices_of
+from servecast.tuning.space import devices_of
 
 HUGE = 10**23
 SERVED = [*WHATIF[1:], "--scenario", "D(64,8)"]

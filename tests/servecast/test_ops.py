@@ -14,7 +14,7 @@ from operation_rows import measured
 
 from perfdb.importers.folder import import_paths
 from perfdb.store import Store
-from servecast.operation_kinds import OPERATIONS
+from servecast.kernels.operation_kinds import OPERATIONS
 
 HEAD = ["op", "dtype", "a1", "a2", "a3", "a4", "a5", "a6", "source"]
 PROVENANCE = {"measured", "interpolated", "extrapolated", "roofline", "learned", "version_proxy"}

@@ -12,13 +12,13 @@ from perfdb.errors import InputError
 from perfdb.records import Outcome
 from perfdb.store import Store
 from runner.execute import Job, JobResult
-from servecast.ask import Report, record_reports, suggestions
-from servecast.budget import Budget
-from servecast.executors import executor_for
-from servecast.open_task import open_tuning
 from servecast.report.document import document
-from servecast.task_file import load_task
-from servecast.tune import Progress, tune
+from servecast.tuning.ask import Report, record_reports, suggestions
+from servecast.tuning.budget import Budget
+from servecast.tuning.executors import executor_for
+from servecast.tuning.open_task import open_tuning
+from servecast.tuning.task_file import load_task
+from servecast.tuning.tune import Progress, tune
 
 
 def told(tuning, answered, names):

@@ -95,7 +95,7 @@ def test_what_was_not_compiled_yet_is_said_once_and_left_out_of_the_time(cli, mo
     import model.compiled
     from model.simulate.traffic import sampled
     from perfdb.records import Arrival, Workload
-    from servecast.simulating import COMPILING, server_of
+    from servecast.simulation.simulating import COMPILING, server_of
 
     trace = sampled(Workload(64, 8, Arrival.CLOSED, 4, lengths="D(64,8)"), 20)
     server = server_of("meta-llama/Llama-3.1-8B", "h100_sxm", "vllm", {}, trace)

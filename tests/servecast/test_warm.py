@@ -17,9 +17,9 @@ from perfdb.importers.folder import import_paths
 from perfdb.records import Arrival, Workload
 from perfdb.store import Store
 from perfdb.store.connect import Database
-from servecast import whatif as asking
-from servecast.kernel_tables import shelf_of
-from servecast.whatif import WhatIf, surrogate, whatif
+from servecast.kernels.kernel_tables import shelf_of
+from servecast.predicting import whatif as asking
+from servecast.predicting.whatif import WhatIf, surrogate, whatif
 
 CLOSED = Workload(512, 64, Arrival.CLOSED, 8)
 _RUNS = "model,platform,engine,devices,isl,osl,concurrency,tpot_s,ttft_s,config"

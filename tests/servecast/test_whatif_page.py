@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from questions import POINT, WHATIF
 
 from perfdb.errors import InputError
-from servecast.disagg_text import unit_texts
 from servecast.output import config_text, folded_widths, print_table
+from servecast.predicting.disagg_text import unit_texts
 from servecast.report.whatif_page import write_whatif_page
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from model.architecture import Architecture
+from model.checkpoint.architecture import Architecture
 from model.question import Question, analyse
 from model.simulate.engine import engine_settings
 from model.simulate.lockstep_costs import lockstep_costs

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from model.architecture import Architecture, resolve_model
+from model.checkpoint.architecture import Architecture, resolve_model
 from model.question import analyse
 from model.surrogate import Question
 from perfdb.facts.platforms import platform

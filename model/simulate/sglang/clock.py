@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from model.compiled import inner_njit, outer_njit
-from model.simulate.arrivals import Arrivals, let_come, next_s, take_next
+from model.simulate.arrivals import Arrivals, next_s, take_next
 from model.simulate.blocks import NONE
 from model.simulate.clock import Stretch, shape_s
 from model.simulate.costs import StepCosts, decode_segment, step_s
 from model.simulate.log import Book, steps_before, with_room, write
-from model.simulate.sglang.notes import note_decoded, note_finished, note_retracted, shape_of, unused
+from model.simulate.sglang.notes import answer, note_decoded, note_finished, note_retracted, shape_of, unused
 from model.simulate.sglang.running import has_pages, take_pages
 from model.simulate.sglang.scheduler import DECODE, FAILS, IDLE, PREFILL, finish_step, schedule
 from model.simulate.sglang.server import Engine, Flags, Server
@@ -36,7 +36,7 @@ def serve_sglang(
         kind = schedule(flags, requests, engine)
         if kind == IDLE:  # nobody is in the batch any more, which may let somebody in
             kind = schedule(flags, requests, engine)
-        let_come(arrivals, server.finished[:owed], now)
+        answer(arrivals, server.finished[:owed], now)
         coming = next_s(arrivals)
         if kind == FAILS or (kind == IDLE and coming == np.inf):
             break
@@ -56,7 +56,7 @@ def serve_sglang(
         note_finished(server, book, kind, now)
         write(book, now, 1, gap, gap, alike, used)
         seen, owed = (began, status.finished) if flags.ahead and _is_busy(server) else (now, 0)
-        let_come(arrivals, server.finished[: status.finished - owed], now)
+        answer(arrivals, server.finished[: status.finished - owed], now)
         if skips and kind == DECODE and _goes_on(flags, server):
             stretch = _plan(flags, costs, server, next_s(arrivals), seen, now)
             now, seen = _take(flags, requests, engine, book, stretch, seen, now)
@@ -76,8 +76,8 @@ def _receive(
     """Let those wait who arrived until `seen`."""
     coming = next_s(arrivals)
     while coming <= seen:
-        request = take_next(arrivals, coming)
-        book.times[request].arrived = arrivals.due[request]
+        request = take_next(arrivals, seen)
+        book.times[request].arrived = seen if arrivals.cap > 0 and not arrivals.talks else arrivals.due[request]
         wait(flags, requests, server, request)
         coming = next_s(arrivals)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from model.compiled import inner_njit
-from model.simulate.blocks import NONE
+from model.simulate.arrivals import Arrivals, let_come
+from model.simulate.blocks import NONE, Ints
 from model.simulate.clock import Shape
 from model.simulate.log import Book, write_late
 from model.simulate.sglang.radix import Tree
@@ -30,6 +31,15 @@ def shape_of(flags: Flags, server: Server, kind: int) -> Shape:
         squares += float(count) * count
         past += server.seats[server.lists[place].prefill].computed - count
     return Shape(tokens + chunks, tokens + prompts, np.sqrt(squares), past, decodes, cached, chunks)
+
+
+@inner_njit
+def answer(arrivals: Arrivals, finished: Ints, now: float) -> None:
+    """These have their answers, and may send more requests; without conversations these are due already."""
+    if arrivals.talks:
+        let_come(arrivals, finished, now)
+    else:
+        arrivals.status[0].done += len(finished)
 
 
 @inner_njit

@@ -15,12 +15,12 @@ from typing import NamedTuple
 import numpy as np
 
 from model.compiled import inner_njit, outer_njit
-from model.simulate.arrivals import Arrivals, let_come, next_s, take_next
+from model.simulate.arrivals import Arrivals, next_s, take_next
 from model.simulate.blocks import NONE
 from model.simulate.log import Book, with_room, write
 from model.simulate.records import Record, Records
 from model.simulate.routing import Desk, route
-from model.simulate.sglang.notes import note_decoded, note_finished, note_retracted, shape_of, unused
+from model.simulate.sglang.notes import answer, note_decoded, note_finished, note_retracted, shape_of, unused
 from model.simulate.sglang.ranks import Ranks, engine_of
 from model.simulate.sglang.running import keep
 from model.simulate.sglang.scheduler import (
@@ -114,8 +114,8 @@ def _receive(
     """Let those wait who arrived until `seen`."""
     coming = next_s(arrivals)
     while coming <= seen:
-        request = take_next(arrivals, coming)
-        book.times[request].arrived = arrivals.due[request]
+        request = take_next(arrivals, seen)
+        book.times[request].arrived = seen if arrivals.cap > 0 and not arrivals.talks else arrivals.due[request]
         wait(flags, requests, engine_of(ranks, route(desk, coming), turn)[0], request)
         coming = next_s(arrivals)
 
@@ -257,7 +257,7 @@ def _owes(flags: Flags, ranks: Ranks, course: Course, arrivals: Arrivals, now: f
         finished = servers.status[row][0].finished
         course.steps[rank, turn].owed = finished if owes else 0
         if not owes:
-            let_come(arrivals, servers.finished[row][:finished], now)
+            answer(arrivals, servers.finished[row][:finished], now)
     return bool(owes)
 
 
@@ -267,5 +267,5 @@ def _answer_owed(ranks: Ranks, course: Course, arrivals: Arrivals, now: float) -
     turn = course.status[0].turn
     for rank in range(len(course.shapes)):
         step = course.steps[rank, turn]
-        let_come(arrivals, ranks.servers.finished[rank * ranks.batches + turn][: step.owed], now)
+        answer(arrivals, ranks.servers.finished[rank * ranks.batches + turn][: step.owed], now)
         step.owed = 0

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
+from model.closed_form.serving import serve
 from model.disagg.answer import Answer, Asked, disaggregated
 from model.disagg.pools import Pool, moved_bytes
 from model.disagg.units import ALONE, Deployments, Sharing
-from model.hosts import NETWORK_BYTES_S
 from model.load import load_of
 from model.memory import memory
 from model.question import Question
-from model.serving import serve
+from model.steps.hosts import NETWORK_BYTES_S
 from model.steps.overheads import overheads
 from perfdb.errors import InputError
 from perfdb.facts.platforms import platform
@@ -234,7 +234,7 @@ def test_rows_do_not_see_each_other() -> None:
 
 def test_prompts_queue_as_in_the_simulator() -> None:
     """Prefill alone, at half its load: the simulated scheduler's mean time to the first token of 2,000 prompts."""
-    from servecast.simulating import Simulation, simulate
+    from servecast.simulation.simulating import Simulation, simulate
 
     found = answer(at_rate(12.0, osl=2), (1, 50))
     alone = Workload(2000, 1, Arrival.POISSON, request_rate=12.0, lengths="D(2000,1)")
@@ -245,8 +245,8 @@ def test_prompts_queue_as_in_the_simulator() -> None:
 
 
 def test_lessons_of_whole_servers_correct_both_times_and_widen() -> None:
-    from model.history import training
-    from model.lessons import Lessons
+    from model.learning.history import training
+    from model.learning.lessons import Lessons
 
     load = closed(32)
     whole = question(load, [{}])

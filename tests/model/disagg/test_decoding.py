@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.cycle import decode_load
+from model.closed_form.cycle import decode_load
 from model.disagg.decoding import Decoding, spent
 from model.disagg.pools import LEVELS, Pool
-from model.step import step
+from model.steps.step import step
 from perfdb.records import Scalar
 from tests.model.disagg.test_answer import answer, at_rate, closed, value
 from tests.model.disagg.test_pools import pool

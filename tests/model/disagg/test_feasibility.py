@@ -9,7 +9,7 @@ import pytest
 
 from model.disagg.answer import Asked, disaggregated
 from model.disagg.units import Deployments
-from model.scenario import ScenarioIndex
+from model.learning.scenario import ScenarioIndex
 from model.tables.said import listening
 from perfdb.records import Scalar
 from tests.model.disagg.test_answer import closed, question

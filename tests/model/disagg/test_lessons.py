@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.disagg.answer import Answer, Asked, disaggregated
 from model.disagg.lessons import APART_SD, correction
 from model.disagg.units import Deployments
-from model.history import training
-from model.lessons import Lessons
+from model.learning.history import training
+from model.learning.lessons import Lessons
+from model.learning.residual import PRIOR_SD, UNFAMILIAR
 from model.question import Question, analyse
-from model.residual import PRIOR_SD, UNFAMILIAR
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid, Target, Workload
 

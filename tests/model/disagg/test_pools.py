@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.disagg.pools import Pool, link_bytes_s, prompts
-from model.hosts import NETWORK_BYTES_S
 from model.question import Question
-from model.roofline import SLOWEST_LINK
+from model.steps.hosts import NETWORK_BYTES_S
+from model.steps.roofline import SLOWEST_LINK
 from perfdb.errors import InputError
 from perfdb.facts.platforms import platform
 from perfdb.records import Arrival, Grid, Scalar, Target, Workload

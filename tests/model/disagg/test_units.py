@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.disagg.pools import Pool
 from model.disagg.units import ALONE, Deployments, Shared, Sharing, shared_out
 from model.question import Question

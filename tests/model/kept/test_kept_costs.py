@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.kept.costs import kept_costs, say_of
 from model.steps.layers import Sharding
 from model.steps.overheads import overheads

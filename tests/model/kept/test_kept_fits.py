@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from model import compiled
-from model.crossfit import CrossFit
 from model.kept.fits import kept
-from model.trees import Trees, fit_trees
+from model.learning.crossfit import CrossFit
+from model.learning.trees import Trees, fit_trees
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_kept_fit_needs_no_learning_library(folder: Path) -> None:
     features = rng.normal(size=(240, 16))
     here = CrossFit("e2e_s", features, np.abs(features[:, -1]), np.arange(240) % 8, 0.7).expected(features[:2], None)
     code = (
-        "import sys, numpy as np; from model.crossfit import CrossFit; rng = np.random.default_rng(0); "
+        "import sys, numpy as np; from model.learning.crossfit import CrossFit; rng = np.random.default_rng(0); "
         "x = rng.normal(size=(240, 16)); y = np.abs(x[:, -1]); g = np.arange(240) % 8; "
         "print(CrossFit('e2e_s', x, y, g, 0.7).expected(x[:2], None).tolist(), "
         "[m for m in ('sklearn', 'xgboost', 'pandas') if m in sys.modules])"

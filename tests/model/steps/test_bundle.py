@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.architecture import resolve_model
-from model.cycle import decode_load
+from model.checkpoint.architecture import resolve_model
+from model.closed_form.cycle import decode_load
 from model.knobs import points_of
 from model.load import load_of
 from model.simulate.costs import step_s
-from model.step import step
 from model.steps.bundle import find_bundle
 from model.steps.explain import explain
 from model.steps.layers import Sharding
 from model.steps.overheads import Overheads
+from model.steps.step import step
 from model.steps.tabulate import StepModel
 from model.tables.library import Tables
 from perfdb.facts.engines import engine

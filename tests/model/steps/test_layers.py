@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from model.architecture import Architecture, resolve_model
+from model.checkpoint.architecture import Architecture, resolve_model
 from model.steps.layers import Attention, LatentAttention, Message, Mixture, Product, Send, Sharding, Traffic, calls
 from model.tables.shapes import Indexed
 from perfdb.facts.models import known_models, model_facts

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from model.architecture import resolve_model
-from model.hosts import HOP_S, NETWORK_BYTES_S, says_network
+from model.checkpoint.architecture import resolve_model
+from model.steps.hosts import HOP_S, NETWORK_BYTES_S, says_network
 from model.steps.layers import Sharding
 from model.steps.overheads import Overheads
 from model.steps.tabulate import StepModel

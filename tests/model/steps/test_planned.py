@@ -10,16 +10,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model.architecture import resolve_model
-from model.cycle import decode_load
+from model.checkpoint.architecture import resolve_model
+from model.closed_form.cycle import decode_load
 from model.knobs import points_of
 from model.load import load_of
-from model.ops import StepLoad
 from model.points import Points
 from model.simulate.costs import step_s
-from model.step import step
 from model.steps.config import step_costs
 from model.steps.explain import explain
+from model.steps.ops import StepLoad
+from model.steps.step import step
 from model.tables.library import Tables
 from perfdb.facts.engines import engine
 from perfdb.facts.platforms import platform

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.simulate.costs import step_s
 from model.steps.layers import Sharding
 from model.steps.overheads import Overheads

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.tables.kernels import LATENT_CONTEXT, LATENT_GENERATION, Rates
 from model.tables.library import Tables
 from model.tables.shapes import latent_of

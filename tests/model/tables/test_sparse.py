@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.knobs import points_of
 from model.load import load_of
 from model.memory import kv_bytes_per_token
-from model.ops import Kind, StepLoad, operations
+from model.steps.ops import Kind, StepLoad, operations
 from model.tables.kernels import LATENT_GENERATION, Rates
 from model.tables.library import Tables
 from model.tables.shapes import indexed_of, latent_of, sparse_of

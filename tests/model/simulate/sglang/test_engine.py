@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.architecture import resolve_model
+from model.checkpoint.architecture import resolve_model
 from model.knobs import points_of
 from model.load import load_of
 from model.simulate.engine import engine_settings

@@ -1,0 +1,1 @@
+"""Times of single operations: looked up for a file of questions, and measured on this machine."""

@@ -1,0 +1,1 @@
+"""What users send: workload files, mixes of lengths, and what a log tells of them."""

@@ -1,0 +1,1 @@
+"""One config under a trace or a made-up load, request by request."""

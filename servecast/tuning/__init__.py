@@ -1,0 +1,1 @@
+"""Task files, and tunings from the first prediction to the measured frontier."""
