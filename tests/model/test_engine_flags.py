@@ -92,7 +92,8 @@ def test_without_graphs_no_step_is_shorter_than_its_launches() -> None:
 @settings(deadline=None, max_examples=30)
 def test_the_more_is_cached_the_sooner_the_first_token(one: float, other: float) -> None:
     less, more = sorted((one, other))
-    assert metric("ttft_s", points(reused=more)) <= metric("ttft_s", points(reused=less)) * (1 + 1e-9)
+    # where one more of the shorter prompts fits into a step, all of that step wait for it
+    assert metric("ttft_s", points(reused=more)) <= metric("ttft_s", points(reused=less)) * 1.01
 
 
 def test_what_is_cached_is_still_attended_to() -> None:
